@@ -123,3 +123,9 @@ PMP_ACTIVE = 144
 ENGINE = 160
 HART_WORDS = 1024
 """Size of the block in words; the jit engine's own state begins at ENGINE."""
+
+# What a native function called by `Hart.system` returns.
+OUTCOME_NEXT = 0
+OUTCOME_TRAP = 1
+OUTCOME_EXIT = 16
+"""Plus the ExitReason's number: leave to the machine; h[EXIT_*] say more."""
