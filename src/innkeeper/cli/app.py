@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands of `inn` and their arguments. What they do is in the module named after each."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.main import get_command
+
+from innkeeper.cli.failures import STATUS_ERROR, STATUS_INTERRUPTED, exit_status, say
+from innkeeper.cli.parts import GuestOptions, Parts
+from innkeeper.errors import ConfigError
+
+ENGINES = ("auto", "jit", "reference")
+SEPARATOR = "--"
+
+app = typer.Typer(
+    name="inn",
+    help="Run real Linux virtual machines, with no KVM, no root and no QEMU.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=False,
+)
+images_app = typer.Typer(rich_markup_mode=None, add_completion=False)
+app.add_typer(images_app, name="images", help="List, pull and remove the images that guests boot.")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+class Call:
+    """What a command is given besides its arguments: the parts, and what stood after `--`."""
+
+    def __init__(self, parts: Parts, command: list[str] | None) -> None:
+        self.parts = parts
+        self.command = command
+
+
+def invoke(arguments: Sequence[str], parts: Parts | None) -> int:
+    """Run `inn` with `arguments`; returns its exit status. Nothing is raised."""
+    return exit_status(lambda: _invoke(list(arguments), parts or Parts()))
+
+
+def _invoke(arguments: list[str], parts: Parts) -> int:
+    command = None
+    if SEPARATOR in arguments:
+        place = arguments.index(SEPARATOR)
+        arguments, command = arguments[:place], arguments[place + 1 :]
+    # Typer brings its own copy of click or uses the installed one, by version: the class is asked for here.
+    usage_error: type[Any] = typer.BadParameter.__mro__[1]
+    try:
+        status = get_command(app)(arguments or ["--help"], standalone_mode=False, obj=Call(parts, command))
+    except usage_error as error:
+        path = error.ctx.command_path if getattr(error, "ctx", None) else "inn"
+        message = error.format_message().rstrip(".")
+        say(f"{message[:1].lower()}{message[1:]} (see {path} --help)")
+        return STATUS_ERROR
+    except typer.Abort:
+        return STATUS_INTERRUPTED
+    return int(status or 0)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from innkeeper import __version__
+
+        print(f"inn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    if context.obj.command is not None and context.invoked_subcommand != "run":
+        raise ConfigError("only inn run takes a command after --", "see inn --help")
+
+
+@app.command(
+    "run",
+    epilog="After -- stands the command to run in the guest: inn run -- uname -a",
+    context_settings={"allow_extra_args": True},
+)
+def _run(
+    context: typer.Context,
+    image: Annotated[str | None, typer.Argument(metavar="IMAGE", help="What to boot; see inn images.")] = None,
+    cpus: Annotated[str, typer.Option(metavar="N", help="Harts, 1 to 8.")] = "1",
+    memory: Annotated[str, typer.Option(metavar="SIZE", help="RAM: 512M, 2G, 1.5GiB.")] = "512M",
+    disk: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE[,ro]", help="A raw disk; ,ro makes it read-only. May be repeated."),
+    ] = None,
+    kernel: Annotated[Path | None, typer.Option(metavar="FILE", help="Boot this kernel instead.")] = None,
+    initrd: Annotated[Path | None, typer.Option(metavar="FILE", help="Its initial RAM disk.")] = None,
+    append: Annotated[str, typer.Option(metavar="TEXT", help="Added to the kernel's command line.")] = "",
+    firmware: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Start this firmware in M-mode, such as OpenSBI.")
+    ] = None,
+    engine: Annotated[str, typer.Option(metavar="NAME", help="auto, jit or reference.")] = "auto",
+    timeout: Annotated[
+        str | None, typer.Option(metavar="SECONDS", help="End the guest after this time; status 124.")
+    ] = None,
+) -> int:
+    """Boot a guest: with a terminal, or for one command whose status is returned.
+
+    Ctrl-] q leaves a guest with a terminal.
+    """
+    from innkeeper.cli import run
+    from innkeeper.cli.sizes import parse_size_bytes, parse_timeout_s
+
+    call: Call = context.obj
+    if context.args:
+        remedy = f"the guest's command stands after --: inn run {image} -- {shlex.join(context.args)}"
+        raise ConfigError(f"unexpected argument '{context.args[0]}'", remedy)
+    if engine not in ENGINES:
+        raise ConfigError(f"there is no engine '{engine}'", f"--engine takes {', '.join(ENGINES)}")
+    options = GuestOptions(
+        image=image,
+        cpus=_parse_cpus(cpus),
+        memory_bytes=parse_size_bytes(memory),
+        disks=tuple(disk or ()),
+        kernel=kernel,
+        initrd=initrd,
+        append=append,
+        firmware=firmware,
+        engine=engine,
+        timeout_s=None if timeout is None else parse_timeout_s(timeout),
+    )
+    if call.command is None:
+        return run.run_attached(call.parts, options)
+    if not call.command:
+        raise ConfigError("no command stands after --", "inn run -- uname -a; without -- it attaches a terminal")
+    return run.run_command(call.parts, options, call.command)
+
+
+def _parse_cpus(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise ConfigError(f"'{text}' is not a number of harts", "--cpus takes a whole number, 1 to 8")
+    return int(text[:4])
+
+
+@images_app.callback(invoke_without_command=True)
+def _images(context: typer.Context, as_json: Json = False) -> int:
+    """List, pull and remove the images that guests boot. Alone it lists them."""
+    from innkeeper.cli import images
+
+    if context.invoked_subcommand is None:
+        return images.list_images(context.obj.parts, as_json)
+    if as_json:
+        raise ConfigError("--json stands after the command", "inn images ls --json")
+    return 0
+
+
+@images_app.command("ls")
+def _images_ls(context: typer.Context, as_json: Json = False) -> int:
+    """List what can be booted, and what of it is in the cache."""
+    from innkeeper.cli import images
+
+    return images.list_images(context.obj.parts, as_json)
+
+
+@images_app.command("pull")
+def _images_pull(
+    context: typer.Context, image: Annotated[str, typer.Argument(metavar="IMAGE", help="Its name; see inn images.")]
+) -> int:
+    """Build an image in the cache now, so that inn run starts at once."""
+    from innkeeper.cli import images
+
+    return images.pull_image(context.obj.parts, image)
+
+
+@images_app.command("rm")
+def _images_rm(
+    context: typer.Context, image: Annotated[list[str], typer.Argument(metavar="IMAGE", help="Their names; see inn images.")]
+) -> int:
+    """Take images out of the cache."""
+    from innkeeper.cli import images
+
+    return images.remove_images(context.obj.parts, image)
+
+
+@app.command("doctor")
+def _doctor(context: typer.Context, as_json: Json = False) -> int:
+    """Say what this host offers, what would be chosen, and what to do about what is missing."""
+    from innkeeper.cli import doctor
+
+    return doctor.report(context.obj.parts.checks(), as_json)
