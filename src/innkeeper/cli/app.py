@@ -17,6 +17,7 @@ from innkeeper.errors import ConfigError
 
 ENGINES = ("auto", "jit", "reference")
 SEPARATOR = "--"
+IMAGE_HELP = "Its name; see inn images."
 
 app = typer.Typer(
     name="inn",
@@ -90,7 +91,7 @@ def _options(
 )
 def _run(
     context: typer.Context,
-    image: Annotated[str | None, typer.Argument(metavar="IMAGE", help="What to boot; see inn images.")] = None,
+    image: Annotated[str | None, typer.Argument(metavar="IMAGE", help=IMAGE_HELP)] = None,
     cpus: Annotated[str, typer.Option(metavar="N", help="Harts, 1 to 8.")] = "1",
     memory: Annotated[str, typer.Option(metavar="SIZE", help="RAM: 512M, 2G, 1.5GiB.")] = "512M",
     disk: Annotated[
@@ -136,7 +137,7 @@ def _run(
     if call.command is None:
         return run.run_attached(call.parts, options)
     if not call.command:
-        raise ConfigError("no command stands after --", "inn run -- uname -a; without -- it attaches a terminal")
+        raise ConfigError("no command stands after --", "as in inn run -- uname -a")
     return run.run_command(call.parts, options, call.command)
 
 
@@ -168,7 +169,7 @@ def _images_ls(context: typer.Context, as_json: Json = False) -> int:
 
 @images_app.command("pull")
 def _images_pull(
-    context: typer.Context, image: Annotated[str, typer.Argument(metavar="IMAGE", help="Its name; see inn images.")]
+    context: typer.Context, image: Annotated[str, typer.Argument(metavar="IMAGE", help=IMAGE_HELP)]
 ) -> int:
     """Build an image in the cache now, so that inn run starts at once."""
     from innkeeper.cli import images
@@ -178,7 +179,7 @@ def _images_pull(
 
 @images_app.command("rm")
 def _images_rm(
-    context: typer.Context, image: Annotated[list[str], typer.Argument(metavar="IMAGE", help="Their names; see inn images.")]
+    context: typer.Context, image: Annotated[list[str], typer.Argument(metavar="IMAGE", help=IMAGE_HELP)]
 ) -> int:
     """Take images out of the cache."""
     from innkeeper.cli import images

@@ -40,7 +40,7 @@ REMEDY_OF_ERRNO = {
     errno.EMFILE: "raise the limit of open files: ulimit -n",
     errno.ENOMEM: "give the guest less memory with --memory",
 }
-"""Errors of the operating system that are the host's, not defects, where no part has explained them better."""
+"""Errors of the operating system that are the host's and no defects, where no part explained them better."""
 
 
 def exit_status(command: Callable[[], int]) -> int:
