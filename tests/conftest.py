@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all tests share: their order, and seeds that can be seen and given again."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+TESTS = Path(__file__).parent
+ORDER = ("test_tiny.py", "style", "unit", "differential", "guest", "performance")
+"""What fails fast and is cheap comes first; a broken engine should not first cost a boot."""
+
+settings.register_profile("innkeeper", deadline=None, print_blob=True)
+settings.load_profile("innkeeper")
+"""No deadline: two tests share two CPUs, and the first one compiles the engine's artifacts."""
+
+
+def _rank(path: Path) -> int:
+    part = path.relative_to(TESTS).parts[0] if path.is_relative_to(TESTS) else ""
+    return ORDER.index(part) if part in ORDER else len(ORDER)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: _rank(item.path))
+
+
+@pytest.fixture
+def seed() -> int:
+    """A seed for random tests. It is printed where a test fails; INNKEEPER_SEED gives it again."""
+    chosen = int(os.environ.get("INNKEEPER_SEED", "0")) or random.SystemRandom().getrandbits(32) or 1
+    print(f"INNKEEPER_SEED={chosen}")
+    return chosen
+
+
+@pytest.fixture
+def rng(seed: int) -> random.Random:
+    """Random numbers from `seed`."""
+    return random.Random(seed)
