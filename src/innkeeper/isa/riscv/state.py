@@ -117,7 +117,9 @@ PMPCFG = 124
 PMPADDR = 128
 """16 words."""
 PMP_ACTIVE = 144
-"""1 if any PMP entry is not OFF (then every access is checked)."""
+"""0 where PMP entry 0 gives every access to everything, so that no access needs a check; else 1."""
+LEAF_PTE = 145
+"""Leaf PTE that the last successful `translate` used (A and D set); 0 if it did not walk."""
 
 # The engines' own words. Nothing below ENGINE is architected.
 ENGINE = 160
