@@ -30,7 +30,7 @@ def options_of(command: Any) -> set[str]:
 
 
 def check_command(line: str) -> None:
-    """AssertionError unless `line`, as typed in a shell, begins with a command of `inn` and options it has."""
+    """AssertionError unless `line`, as typed in a shell, is a command of `inn` with options that it has."""
     words = shlex.split(line, comments=True)
     assert words and words[0] == "inn", f"not a command of inn: {line}"
     words = words[1 : words.index("--")] if "--" in words else words[1:]

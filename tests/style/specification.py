@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads SPECIFICATION.md: its promises, and what each says shows it.
 
-A promise is a list item. One that holds a number ends with what shows it, in brackets, several divided by `;`:
+A promise is a list item. One with a number ends with what shows it, in brackets, several divided by `;`:
 
     - An idle guest takes under 2 % of a core. [test: tests/guest/test_idle.py::test_idle]
-    - A stock kernel boots in 1.5 times QEMU's time. [benchmark: inn bench boot]
+    - A stock kernel boots in 1.5 times QEMU's time. [benchmark: inn bench --against qemu]
     - Something that we mean to keep, not yet shown: 4 ms. [pending]
 """
 

@@ -14,7 +14,14 @@ import innkeeper
 from tests.style.commands import check_command, commands, options_of
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SPECIFICATION.md", "docs/commands.md", "docs/design.md"]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "SPECIFICATION.md",
+    "docs/commands.md",
+    "docs/design.md",
+]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE_COMMAND = re.compile(r"`(inn(?: [^`\[|…]+)?)`")
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
@@ -66,5 +73,9 @@ def test_python_is_valid(page: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page: str) -> None:
-    broken = [link for link in LINK.findall((ROOT / page).read_text("utf-8")) if not ((ROOT / page).parent / link).exists()]
+    broken = [
+        link
+        for link in LINK.findall((ROOT / page).read_text("utf-8"))
+        if not ((ROOT / page).parent / link).exists()
+    ]
     assert not broken

@@ -46,7 +46,9 @@ def test_length(name: str) -> None:
     count = len(_lines(name))
     assert count <= FILE_LINES_HARD, f"{name} has {count} lines; divide it"
     if count > FILE_LINES_SOFT:
-        assert LONG_FILES.get(name), f"{name} has {count} lines; divide it, or give a reason in long_files.toml"
+        assert LONG_FILES.get(name), (
+            f"{name} has {count} lines; divide it, or give a reason in long_files.toml"
+        )
 
 
 def test_exceptions_are_needed() -> None:
@@ -58,7 +60,9 @@ def test_exceptions_are_needed() -> None:
 def test_functions_are_short(name: str) -> None:
     tree = ast.parse("\n".join(_lines(name)))
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    long = [f"{node.name}: {_body_lines(node)}" for node in functions if _body_lines(node) > FUNCTION_LINES_HARD]
+    long = [
+        f"{node.name}: {_body_lines(node)}" for node in functions if _body_lines(node) > FUNCTION_LINES_HARD
+    ]
     assert not long, f"{name}: functions of more than {FUNCTION_LINES_HARD} lines: {long}"
 
 
@@ -66,7 +70,11 @@ def _body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     """Lines of `function` without its docstring."""
     total = (function.end_lineno or 0) - function.lineno + 1
     first = function.body[0]
-    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+    if (
+        isinstance(first, ast.Expr)
+        and isinstance(first.value, ast.Constant)
+        and isinstance(first.value.value, str)
+    ):
         total -= (first.end_lineno or 0) - first.lineno + 1
     return total
 
@@ -103,7 +111,11 @@ def test_version_is_stated_once() -> None:
 def test_dependencies_have_a_reason() -> None:
     """Every dependency stands in CONTRIBUTING.md's tables."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    names = [text.split(">=")[0] for text in (*project["dependencies"], *project["optional-dependencies"]["dev"])]
-    tables = [line for line in (ROOT / "CONTRIBUTING.md").read_text("utf-8").splitlines() if line.startswith("| ")]
+    names = [
+        text.split(">=")[0] for text in (*project["dependencies"], *project["optional-dependencies"]["dev"])
+    ]
+    tables = [
+        line for line in (ROOT / "CONTRIBUTING.md").read_text("utf-8").splitlines() if line.startswith("| ")
+    ]
     absent = [name for name in names if not any(line.startswith(f"| {name} |") for line in tables)]
     assert not absent, f"CONTRIBUTING.md says nothing about {absent}"

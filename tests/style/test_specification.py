@@ -22,7 +22,9 @@ def test_something_is_promised() -> None:
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: f"line {promise.line_number}")
 def test_number_is_shown(promise: Promise) -> None:
     if promise.has_number:
-        assert promise.proofs, f"line {promise.line_number} says a number and nothing that shows it: {promise.text}"
+        assert promise.proofs, (
+            f"line {promise.line_number} says a number and nothing that shows it: {promise.text}"
+        )
     for proof in promise.proofs:
         kind, _, what = proof.partition(": ")
         if kind == "test":
@@ -46,7 +48,11 @@ def _check_test(node: str) -> None:
     ("text", "has_number", "proofs"),
     [
         ("- Boots in 3 s. [pending]", True, ("pending",)),
-        ("- Boots in\n  3 s. [test: a.py::b; benchmark: inn bench]", True, ("test: a.py::b", "benchmark: inn bench")),
+        (
+            "- Boots in\n  3 s. [test: a.py::b; benchmark: inn bench]",
+            True,
+            ("test: a.py::b", "benchmark: inn bench"),
+        ),
         ("- Boots in 3 s.", True, ()),
         ("- Boots in 3 s [pending] on a good day.", True, ()),
         ("- Runs riscv64 on x86-64 with `--cpus 2`, see [page 3](x).", False, ()),

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -12,6 +11,8 @@ from innkeeper.cli.failures import say
 from innkeeper.cli.parts import ImageRow, Parts
 from innkeeper.cli.progress import ProgressDisplay
 from innkeeper.cli.sizes import format_size
+
+HEADINGS = ("IMAGE", "CACHED", "SIZE", "WHAT IT IS")
 
 
 def list_images(parts: Parts, as_json: bool) -> int:
@@ -41,13 +42,11 @@ def remove_images(parts: Parts, names: Sequence[str]) -> int:
 
 
 def _print_table(rows: Sequence[ImageRow]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold" if sys.stdout.isatty() else "")
-    for heading in ("IMAGE", "CACHED", "SIZE", "WHAT IT IS"):
-        table.add_column(heading, overflow="fold")
+    """Columns that programs can cut too: one line an image, whatever the width of the terminal."""
+    cells = [HEADINGS]
     for row in rows:
-        size = format_size(row.size_bytes) if row.size_bytes is not None else "-"
-        table.add_row(row.name, row.version or "no", size, row.summary)
-    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+        size = "-" if row.size_bytes is None else format_size(row.size_bytes)
+        cells.append((row.name, row.version or "no", size, row.summary))
+    widths = [max(len(line[column]) for line in cells) for column in range(len(HEADINGS))]
+    for line in cells:
+        print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
