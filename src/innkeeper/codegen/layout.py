@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the jit engine keeps its own state: words behind the architected ones of a hart, and the shared block.
+
+A hart's block is `BLOCK_WORDS` long: architected words, engine words, software TLB, jump caches. The shared
+block holds what all harts of a VM use: the translator's state and tables. Indexes count 64-bit words.
+"""
+
+from __future__ import annotations
+
+from innkeeper.isa.riscv.state import ENGINE, HART_WORDS
+
+# Engine words of a hart.
+JUMP_CACHE = ENGINE + 0
+"""Host address of the jump cache of the current fetch context."""
+DATA_CONTEXT = ENGINE + 1
+"""Identifier (below 4096) of what selects the current data mapping; compiled code has it in a register."""
+PAGE = ENGINE + 2
+"""Virtual address of the page that code runs in, when it is not in its register."""
+FP_USABLE = ENGINE + 3
+"""1 if FS is not Off and frm is a mode of the host."""
+MXCSR = ENGINE + 4
+"""Host floating-point control and sticky flags while compiled code is not running."""
+SHARED = ENGINE + 5
+"""Host address of the shared block."""
+RAM_HOST = ENGINE + 6
+RAM_BASE = ENGINE + 7
+RAM_SIZE = ENGINE + 8
+RAM_DELTA = ENGINE + 9
+"""RAM_HOST - RAM_BASE: add to a guest-physical address to get the host's."""
+REMAINING = ENGINE + 10
+"""Budget of this `run` that is not yet handed to a slice."""
+RUNNING = ENGINE + 11
+"""1 while this hart is inside `run_hart`; others wait for it to serve requests only then."""
+CODE_EPOCH = ENGINE + 12
+"""The shared CODE_EPOCH at which this hart's jump caches were last emptied."""
+TIMER_DUE = ENGINE + 13
+"""Timer bits of mip as computed at the last poll."""
+FETCH_NEXT = ENGINE + 14
+DATA_NEXT = ENGINE + 15
+NEXT_IDENTIFIER = ENGINE + 16
+LARGE_LOW = ENGINE + 17
+"""2 words: lowest user and kernel page that came from a superpage since the last flush."""
+LARGE_HIGH = ENGINE + 19
+LEAF_SIZE = ENGINE + 21
+EXECUTED = ENGINE + 32
+"""64 words: a bit for each (hashed) page that has entries in a jump cache."""
+FETCH_KEYS = ENGINE + 96
+"""FETCH_CONTEXTS pairs (satp, privilege + 1)."""
+DATA_KEYS = ENGINE + 160
+"""DATA_CONTEXTS triples (satp, flags + 1, identifier)."""
+STATISTICS = ENGINE + 256
+"""Counters, see `STATISTIC_NAMES`."""
+STATISTIC_NAMES = (
+    "slices", "tlb_misses", "slow_accesses", "lookups", "blocks", "translated_instructions", "system_calls",
+    "tlb_flushes", "page_flushes", "code_invalidations", "code_flushes", "requests",
+)  # fmt: skip
+
+TLB = HART_WORDS
+TLB_ENTRIES = 2048
+TLB_ENTRY_WORDS = 4
+"""Read tag, write tag, addend, unused. A tag is the page's address | DATA_CONTEXT; no tag is NO_TAG."""
+TLB_READ, TLB_WRITE, TLB_ADDEND = 0, 1, 2
+NO_TAG = (1 << 64) - 1
+FETCH_CONTEXTS = 16
+DATA_CONTEXTS = 16
+JUMP_ENTRIES = 2048
+"""Pairs (pc, code); no pc is NO_TAG."""
+JUMP_CACHES = TLB + TLB_ENTRIES * TLB_ENTRY_WORDS
+BLOCK_WORDS = JUMP_CACHES + FETCH_CONTEXTS * JUMP_ENTRIES * 2
+
+# Sites: what the slow path of one memory access needs to know. Four words.
+SITE_INFO, SITE_RETRY, SITE_NEXT, SITE_REMAINING = 0, 1, 2, 3
+SITE_WORDS = 4
+# SITE_INFO: page offset (12 bits) | instruction length << 12 | kind << 16 | size << 20 | extend << 24 | reg << 32
+KIND_LOAD, KIND_STORE, KIND_ATOMIC, KIND_RESERVE = 0, 1, 2, 3
+EXTEND_ZERO, EXTEND_SIGN, EXTEND_BOX = 0, 1, 2
+
+# Relocations of a stencil: three words each: offset | kind << 32, operand or index, addend.
+HOLE_X, HOLE_XD, HOLE_F, HOLE_RAW, HOLE_PC, HOLE_PC_IMM, HOLE_NEXT_PC = 0, 1, 2, 3, 4, 5, 6
+HOLE_BUDGET, HOLE_SLOT, HOLE_SITE, HOLE_TABLE, HOLE_NEXT, HOLE_TAKEN, HOLE_COLD, HOLE_STUB = 7, 8, 9, 10, 11, 12, 13, 14
+HOLE_BYTES = 15
+RELATIVE_HOLES = frozenset({HOLE_NEXT, HOLE_TAKEN, HOLE_COLD, HOLE_STUB})
+RELOCATION_WORDS = 3
+
+# Entry points into compiled glue that stencils jump to.
+STUB_MEMORY, STUB_LOOKUP, STUB_SYSTEM, STUB_CHAIN, STUB_BUDGET, STUB_FP, STUB_EXIT = range(7)
+STUB_NAMES = ("memory", "lookup", "system", "chain", "budget", "fp", "exit")
