@@ -158,7 +158,7 @@ class Plic:
         return source
 
     def _complete(self, context: int, source: int) -> None:
-        """Spec: PLIC 1.0.0 section 10 "Interrupt Completion": ignored unless the context enables the source."""
+        """Spec: PLIC 1.0.0 section 10 "Interrupt Completion": ignored if the context has not enabled it."""
         state = self.state
         if not 1 <= source <= self._source_count:
             return
