@@ -9,6 +9,7 @@ import os
 import platform
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -21,7 +22,6 @@ MEMORY_MIN_BYTES = 1 << 30
 CACHE_MIN_BYTES = 2 << 30
 """The `debian` image, its download and the engine's artifacts."""
 JIT_ARCHITECTURES = ("x86_64", "AMD64")
-MIRROR_TIMEOUT_S = 10.0
 DEPENDENCIES = ("typer", "rich", "pyelftools", "zstandard", "arpy", "pysequoia", "httpx", "filelock")
 KVM_DEVICE = Path("/dev/kvm")
 
@@ -105,10 +105,13 @@ def mirror() -> Check:
         return Check("mirror", "missing", "none", error.message, error.remedy)
     causes: list[str] = []
     for address in candidates:
-        cause = _ask_mirror(address)
+        try:
+            cause = _ask_mirror(address)
+        except InnkeeperError as error:
+            return Check("mirror", "missing", "cannot be asked", error.message, error.remedy)
         if not cause:
             return Check("mirror", "ok", f"{address} answers", "; ".join(causes))
-        causes.append(f"{address}: {cause}")
+        causes.append(cause)
     return Check("mirror", _without_mirror(), "none answers", "; ".join(causes), remedy)
 
 
@@ -161,15 +164,24 @@ def _available_memory_bytes() -> int:
 
 
 def _ask_mirror(address: str) -> str:
-    """Empty if `address` has the catalog's release, else why not."""
-    import httpx
+    """Empty if `address` has the signed release that images are built from, else why it is not to be had.
 
-    try:
-        release = f"{address}/dists/trixie/InRelease"
-        answer = httpx.head(release, timeout=MIRROR_TIMEOUT_S, follow_redirects=True)
-    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-        return str(error) or type(error).__name__
-    return "" if answer.status_code == httpx.codes.OK else f"HTTP status {answer.status_code}"
+    Asks through the client that downloads images, hence with the user's proxy and certificates.
+    """
+    from innkeeper import images
+    from innkeeper.images.download import Downloads
+
+    suites = dict.fromkeys(suite for image in images.catalog() for suite in image.archive.suites)
+    cause = "the catalog names no release"
+    with tempfile.TemporaryDirectory() as folder, Downloads(Path(folder), images.SILENT) as downloads:
+        for suite in suites:
+            try:
+                downloads.small_file(f"{address}/dists/{suite}/InRelease")
+            except InnkeeperError as error:
+                cause = error.message
+            else:
+                return ""
+    return cause
 
 
 def _without_mirror() -> State:
