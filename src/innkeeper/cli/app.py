@@ -16,6 +16,7 @@ from innkeeper.cli.parts import GuestOptions, Parts
 from innkeeper.errors import ConfigError
 
 ENGINES = ("auto", "jit", "reference")
+PEERS = ("qemu",)
 SEPARATOR = "--"
 IMAGE_HELP = "Its name; see inn images."
 
@@ -185,6 +186,20 @@ def _images_rm(
     from innkeeper.cli import images
 
     return images.remove_images(context.obj.parts, image)
+
+
+@app.command("bench")
+def _bench(
+    context: typer.Context,
+    against: Annotated[str | None, typer.Option(metavar="PEER", help="Measure this too: qemu.")] = None,
+    as_json: Json = False,
+) -> int:
+    """Measure the engine: boot and real workloads, as ratios to a peer in the same run."""
+    from innkeeper.cli import bench
+
+    if against not in (None, *PEERS):
+        raise ConfigError(f"there is no peer '{against}'", f"--against takes {', '.join(PEERS)}")
+    return bench.measure(context.obj.parts, against, as_json)
 
 
 @app.command("doctor")

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from innkeeper.cli.failures import STATUS_ERROR
+from innkeeper.errors import InnkeeperError
 
 State = Literal["ok", "note", "missing"]
 """`missing` keeps guests from running; `optional` is something that `inn run` does without."""
@@ -31,12 +32,23 @@ class Check:
 def report(checks: Iterable[Callable[[], Check]], as_json: bool) -> int:
     """Print the checks, as they are made, or as JSON; returns 0, or 2 if guests cannot run here."""
     if as_json:
-        made = [check() for check in checks]
+        made = [_make(check) for check in checks]
         print(json.dumps([asdict(check) for check in made], indent=2))
     else:
-        made = [_print(check()) for check in checks]
+        made = [_print(_make(check)) for check in checks]
         _print_verdict(made)
     return STATUS_ERROR if any(check.state == "missing" for check in made) else 0
+
+
+def _make(check: Callable[[], Check]) -> Check:
+    """Make `check`; that it fails is a finding too, and the others are still wanted."""
+    try:
+        return check()
+    except Exception as failure:
+        cause = (
+            str(failure) if isinstance(failure, InnkeeperError) else f"{type(failure).__name__}: {failure}"
+        )
+        return Check(check.__name__, "missing", "could not be looked at", cause, "report this as a defect")
 
 
 def _print(check: Check) -> Check:

@@ -128,6 +128,21 @@ def host_checks() -> Sequence[Callable[[], Check]]:
     return CHECKS
 
 
+class BenchReport(Protocol):
+    """What was measured."""
+
+    def table(self) -> str: ...
+
+    def rows(self) -> list[dict[str, object]]: ...
+
+
+def measure(against: str | None, progress: ProgressDisplay) -> BenchReport:
+    """Measure the engine, and `against` too. HostError if that is not installed."""
+    from innkeeper import bench
+
+    return bench.measure(against=against, progress=progress.report)
+
+
 @dataclass(frozen=True)
 class Parts:
     """The things above, replaceable."""
@@ -137,3 +152,4 @@ class Parts:
     pull_image: Callable[[str, ProgressDisplay], None] = field(default=pull_image)
     remove_image: Callable[[str], None] = field(default=remove_image)
     checks: Callable[[], Sequence[Callable[[], Check]]] = field(default=host_checks)
+    measure: Callable[[str | None, ProgressDisplay], BenchReport] = field(default=measure)

@@ -53,6 +53,17 @@ class FakeMachine:
         return self.console_status
 
 
+@dataclass(frozen=True)
+class FakeReport:
+    against: str | None
+
+    def table(self) -> str:
+        return f"workload  innkeeper  {self.against}"
+
+    def rows(self) -> list[dict[str, object]]:
+        return [{"workload": "boot", "peer": self.against}]
+
+
 @dataclass
 class FakeHost:
     """All parts together; `run` is `inn` with them."""
@@ -71,6 +82,7 @@ class FakeHost:
             pull_image=lambda name, progress: self.pulled.append(name),
             remove_image=self.removed.append,
             checks=lambda: self.checks,
+            measure=self._measure,
         )
         return main(arguments, parts)
 
@@ -79,6 +91,9 @@ class FakeHost:
             raise self.raises
         self.machine.options = options
         return self.machine
+
+    def _measure(self, against: str | None, progress: ProgressDisplay) -> FakeReport:
+        return FakeReport(against)
 
     def _list_images(self) -> list[ImageRow]:
         if self.raises:

@@ -33,6 +33,16 @@ def test_something_is_missing(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr().out.splitlines()[-1] == "Guests cannot run here yet: mirror."
 
 
+def test_a_check_that_fails_does_not_hide_the_others(capfd: pytest.CaptureFixture[str]) -> None:
+    def cache() -> Check:
+        raise PermissionError("the folder is locked")
+
+    assert FakeHost(checks=[cache, lambda: OK]).run("doctor") == 2
+    out = capfd.readouterr().out
+    assert "missing  cache            could not be looked at" in out
+    assert "the folder is locked" in out and "CPython 3.11" in out
+
+
 def test_json(capfd: pytest.CaptureFixture[str]) -> None:
     assert FakeHost(checks=[lambda: OK, lambda: MISSING]).run("doctor", "--json") == 2
     assert json.loads(capfd.readouterr().out)[1] == {

@@ -34,6 +34,7 @@ WRONG = {
     "images pull": "missing argument",
     "images rm": "missing argument",
     "images --json ls": "inn images ls --json",
+    "bench --against vmware": "--against takes qemu",
     "doctor -- x": "only inn run takes a command",
     "doctor now": "unexpected extra argument",
 }
