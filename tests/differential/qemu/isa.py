@@ -6,7 +6,7 @@ from __future__ import annotations
 UNPRIVILEGED = (
     "m a f d c zicsr zifencei zicntr zihintpause zba zbb zbc zbs zicond zicbom zicboz zawrs"
 ).split()
-PRIVILEGED = "s u sstc svadu svade svinval svvptc mmu pmp".split()
+PRIVILEGED = "s u sstc svadu svade svinval svvptc mmu pmp sv39 sv48 sv57".split()
 
 
 def qemu_cpu(*, privileged: bool) -> str:
