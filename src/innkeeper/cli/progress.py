@@ -117,10 +117,14 @@ class ProgressDisplay:
                 self._print_line(task)
 
     def remove(self, task: DisplayTask) -> None:
-        """Show `task` no longer."""
+        """Show `task` no longer. After the last one the terminal is free for what comes next, the guest."""
         with self._lock:
-            if self._bars is not None and task.bar in self._bars.task_ids:
-                self._bars.remove_task(task.bar)
+            if self._bars is None or task.bar not in self._bars.task_ids:
+                return
+            self._bars.remove_task(task.bar)
+            if not self._bars.task_ids:
+                self._bars.stop()
+                self._bars = None
 
     def clear(self) -> None:
         """Take the bars off the terminal, before something else is printed there."""

@@ -85,6 +85,19 @@ def test_bars_are_taken_off() -> None:
     assert stream.getvalue() == shown, "after clear nothing of a task appears"
 
 
+def test_the_terminal_is_free_after_the_last_task() -> None:
+    stream = Terminal()
+    with ProgressDisplay(stream) as progress:
+        progress.report("downloading", 0, 2)
+        first = progress.task("unpacking", None, "steps")
+        progress.report("downloading", 2, 2)
+        first.finish()
+        shown = stream.getvalue()
+        assert shown.rstrip("\r").endswith("\x1b[2K\x1b[?25h"), "the line is erased, the cursor shown"
+        progress.report("booting", 0, 2)
+        assert "booting" in stream.getvalue()
+
+
 def test_tasks_from_several_threads() -> None:
     stream = io.StringIO()
     with ProgressDisplay(stream) as progress:
