@@ -143,9 +143,10 @@ def _run(
 
 
 def _parse_cpus(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
+    """A number of harts; how many there can be is for the machine to say."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 4):
         raise ConfigError(f"'{text}' is not a number of harts", "--cpus takes a whole number, 1 to 8")
-    return int(text[:4])
+    return int(text)
 
 
 @images_app.callback(invoke_without_command=True)

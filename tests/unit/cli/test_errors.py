@@ -19,6 +19,7 @@ WRONG = {
     "run --frob": "no such option: --frob",
     "run --cpus": "requires an argument",
     "run --cpus two": "--cpus takes a whole number",
+    "run --cpus 10000000000": "--cpus takes a whole number",
     "run --cpus -1": "--cpus takes a whole number",
     "run --memory 512": "512M, 2G or 1.5GiB",
     "run --memory lots": "512M, 2G or 1.5GiB",
