@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from innkeeper import __version__
+from innkeeper.cli.failures import exit_status
 
 if TYPE_CHECKING:
     from innkeeper.cli.parts import Parts
@@ -24,8 +25,12 @@ def main(arguments: Sequence[str] | None = None, parts: Parts | None = None) -> 
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given == ["--version"]:
-        print(f"inn {__version__}")
-        return 0
+        return exit_status(_print_version)
     from innkeeper.cli.app import invoke
 
     return invoke(given, parts)
+
+
+def _print_version() -> int:
+    print(f"inn {__version__}")
+    return 0
