@@ -26,9 +26,11 @@ from innkeeper.isa.riscv.state import (
     PMPADDR,
     PMPCFG,
     PRIV,
+    REQUEST,
     RESERVATION,
     SCOUNTEREN,
     STIMECMP,
+    STOP,
     TIME_OFFSET,
     VIRTUAL_CLOCK,
     X,
@@ -56,8 +58,10 @@ from innkeeper.spec.riscv import (
     PRIV_M,
 )
 
-_KEPT = (IRQ_LINES, ECALL_EXITS, TIME_OFFSET, VIRTUAL_CLOCK, HART_INDEX, IMPLEMENTED)
-"""Words that a reset leaves: they belong to the machine around the hart."""
+_KEPT = frozenset(
+    {IRQ_LINES, STOP, REQUEST, ECALL_EXITS, TIME_OFFSET, VIRTUAL_CLOCK, HART_INDEX, IMPLEMENTED}
+)
+"""Words that a reset leaves: they belong to the machine around the hart, or other threads write them."""
 NEVER = (1 << 64) - 1
 """A comparator that is reached after 58,000 years."""
 SUPERVISOR_EXCEPTIONS = 0xB1FF
@@ -71,9 +75,9 @@ def reset_words(words: memoryview, pc: int, privilege: int, a0: int, a1: int) ->
     counters, stimecmp, cache-block instructions and hardware update of A and D enabled. Words from `ENGINE`
     on are not touched.
     """
-    kept = {index: words[index] for index in _KEPT}
     for index in range(ENGINE):
-        words[index] = kept.get(index, 0)
+        if index not in _KEPT:
+            words[index] = 0
     words[PC] = pc
     words[PRIV] = privilege
     words[X + 10] = a0

@@ -68,9 +68,9 @@ INSTRET_OFFSET = 98
 
 # LR/SC reservation.
 RESERVATION = 99
-"""Physical address of the reservation (of its 8-byte granule), or NO_RESERVATION."""
+"""Physical address that LR read, or NO_RESERVATION; SC compares it, and memory, but no size."""
 RESERVED_VALUE = 100
-"""What LR read: compiled code does SC as compare-and-swap against it."""
+"""What LR read, without sign: SC is compare-and-swap against as many of its bits as SC has."""
 NO_RESERVATION = (1 << 64) - 1
 
 # Written by other threads, read by this hart.
@@ -79,7 +79,7 @@ IRQ_LINES = 101
 IPI_MAIL = 102
 """Another hart sets 1 to raise SSIP here; the hart takes it (exchange with 0) at its next poll."""
 REQUEST = 103
-"""Requests by other harts, bits REQUEST_*; acknowledged by clearing them at a poll."""
+"""Counts requests by other threads to forget translations and code; served at a poll."""
 STOP = 104
 """1 asks the hart to leave `run` at its next poll with EXIT_INTERRUPTED."""
 MTIMECMP = 105
@@ -120,6 +120,8 @@ PMP_ACTIVE = 144
 """0 where PMP entry 0 gives every access to everything, so that no access needs a check; else 1."""
 LEAF_PTE = 145
 """Leaf PTE that the last successful `translate` used (A and D set); 0 if it did not walk."""
+LEAF_SHIFT = 146
+"""log2 of the size in bytes of the page that LEAF_PTE maps; set together with it."""
 
 # The engines' own words. Nothing below ENGINE is architected.
 ENGINE = 160
@@ -131,3 +133,6 @@ OUTCOME_NEXT = 0
 OUTCOME_TRAP = 1
 OUTCOME_EXIT = 16
 """Plus the ExitReason's number: leave to the machine; h[EXIT_*] say more."""
+
+POLL_INTERVAL = 4096
+"""Instructions after which an engine looks for interrupts and requests, at the latest."""

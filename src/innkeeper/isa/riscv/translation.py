@@ -13,6 +13,7 @@ from innkeeper.isa.riscv.state import (
     FAULT_CAUSE,
     FAULT_TVAL,
     LEAF_PTE,
+    LEAF_SHIFT,
     MENVCFG,
     MSTATUS,
     PRIV,
@@ -105,6 +106,7 @@ def translate(h: Words, va: int, access: int) -> int:
     if privilege == PRIV_M or mode == SATP_BARE:
         h[RESULT] = va
         h[LEAF_PTE] = 0
+        h[LEAF_SHIFT] = PAGE_SHIFT
         if va >> PHYSICAL_ADDRESS_BITS:
             return access_fault(h, va, access)
     else:
@@ -163,6 +165,7 @@ def walk(h: Words, va: int, access: int, privilege: int, levels: int) -> int:
         # VATP step 8.
         h[RESULT] = base | va & offset_mask
         h[LEAF_PTE] = used
+        h[LEAF_SHIFT] = shift
         return 0
     return 0
 
