@@ -7,20 +7,10 @@ A stub saves what compiled code holds in registers, calls a native function, and
 from __future__ import annotations
 
 from innkeeper.codegen import layout as at
+from innkeeper.codegen.layout import COUNT_OPERAND, TARGET_OPERAND
 from innkeeper.codegen.lower import Emitter
 from innkeeper.codegen.stencil_ir import function, hole, look_up, tail
 from innkeeper.isa.riscv import state
-
-TARGET_OPERAND = 8
-"""Index of the translator's own operand: page offset of a jump's target (or of this instruction)."""
-COUNT_OPERAND = 9
-"""Index of the translator's own operand: a number of instructions."""
-
-GLUE_NAMES = (
-    "entry", "goto_slot", "goto_slot_refund", "goto_page", "goto_page_refund", "thunk_chain", "thunk_memory",
-    "thunk_budget", "thunk_fp", "fp_check", "fp_dirty", "step", "illegal",
-)  # fmt: skip
-
 
 def glue_ir() -> dict[str, str]:
     """The LLVM function of each glue stencil and, as `stub_NAME`, of each stub."""
@@ -103,7 +93,7 @@ def _leave(native: str) -> list[str]:
     out = Emitter()
     pc = out.emit(f"add i64 %page, {hole('RAW', TARGET_OPERAND)}")
     out.do(f"store i64 {pc}, ptr {_word(out, state.PC)}")
-    out.do(f"store i64 %budget, ptr {_word(out, state.BUDGET)}")
+    out.do(f"store i64 {out.emit('add i64 %budget, 1')}, ptr {_word(out, state.BUDGET)}")
     target = out.emit(f"load ptr, ptr @TABLE.{native}")
     outcome = out.emit(f"call i64 {target}(ptr %hart)")
     out.do(tail("@STUB.system", a=outcome))
@@ -112,7 +102,7 @@ def _leave(native: str) -> list[str]:
 
 def _stub(name: str) -> list[str]:
     out = Emitter()
-    if name != "system":
+    if name != "system":  # its words are stored before the call
         out.do(f"store i64 %budget, ptr {_word(out, state.BUDGET)}")
         out.do(f"store i64 %page, ptr {_word(out, at.PAGE)}")
     target = out.emit(f"load ptr, ptr @TABLE.after_{name}")

@@ -42,6 +42,10 @@ LARGE_LOW = ENGINE + 17
 """2 words: lowest user and kernel page that came from a superpage since the last flush."""
 LARGE_HIGH = ENGINE + 19
 LEAF_SIZE = ENGINE + 21
+SERVED = ENGINE + 22
+"""Value of REQUEST up to which requests are served."""
+EXIT_PC = ENGINE + 23
+"""Address of the instruction that left with an MMIO exit."""
 EXECUTED = ENGINE + 32
 """64 words: a bit for each (hashed) page that has entries in a jump cache."""
 FETCH_KEYS = ENGINE + 96
@@ -84,4 +88,74 @@ RELOCATION_WORDS = 3
 
 # Entry points into compiled glue that stencils jump to.
 STUB_MEMORY, STUB_LOOKUP, STUB_SYSTEM, STUB_CHAIN, STUB_BUDGET, STUB_FP, STUB_EXIT = range(7)
+GLUE_NAMES = (
+    "entry", "goto_slot", "goto_slot_refund", "goto_page", "goto_page_refund", "thunk_chain", "thunk_memory",
+    "thunk_budget", "thunk_fp", "fp_check", "fp_dirty", "step", "illegal",
+)  # fmt: skip
+(
+    GLUE_ENTRY, GLUE_SLOT, GLUE_SLOT_REFUND, GLUE_PAGE, GLUE_PAGE_REFUND, GLUE_CHAIN, GLUE_MEMORY, GLUE_BUDGET,
+    GLUE_FP, GLUE_FP_CHECK, GLUE_FP_DIRTY, GLUE_STEP, GLUE_ILLEGAL,
+) = range(13)  # fmt: skip
+TARGET_OPERAND = 8
+"""Index of the translator's own operand: page offset of a jump's target, or of this instruction."""
+COUNT_OPERAND = 9
+"""Index of the translator's own operand: a number of instructions."""
 STUB_NAMES = ("memory", "lookup", "system", "chain", "budget", "fp", "exit")
+
+# The shared block of a VM.
+LOCK = 0
+CODE_NEXT, CODE_END, CODE_WRITE = 1, 2, 3
+"""Where the next code goes (as it is executed), where the area ends, and what to add to write there."""
+DATA_NEXT_FREE, DATA_END = 4, 5
+"""Slots and sites: next free word, end."""
+CODE_FIRST, DATA_FIRST = 6, 7
+"""Where both begin again when everything is thrown away."""
+PAGES = 8
+"""Address of one 32-bit number for each page of RAM: its code page + 1, or 0."""
+POOL, POOL_NEXT, POOL_COUNT, POOL_FREE = 9, 10, 11, 12
+"""Code pages: array, first never used, their number, and head of the list of freed ones (+ 1)."""
+HARTS = 13
+STENCILS, RELOCATIONS, CODE_BYTES, FUNCTION_TABLE, CONSTANT_BYTES = 14, 15, 16, 17, 18
+BUCKETS, CANDIDATES, ENTRIES, NARROW, FIELDS, OPERATIONS = 19, 20, 21, 22, 23, 24
+CROSSING = 25
+"""Address of CROSSING_ENTRIES pairs (instruction word, code) for instructions that cross a page's end."""
+SHARED_EPOCH = 26
+"""Counts invalidations of code."""
+FLUSH_COUNT = 27
+"""Counts the times that all code was thrown away."""
+STUBS = 32
+GLUE = 40
+"""Stencil number of each of GLUE_NAMES."""
+HART_BLOCKS = 56
+"""Address of each hart's block."""
+MAX_HARTS = 8
+OPERANDS = 64
+"""Scratch of the translator: operands of the instruction in hand (8), its target and count operands."""
+OFFSET, LENGTH, SLOT, SITE, COLD_KIND, COUNT, BUDGET_AT, THUNK_COUNT, EMITTED = 80, 81, 82, 83, 84, 85, 86, 87, 88
+BLOCK_PAGE, LINES, FLOAT_SEEN, FLOAT_DIRTY, BLOCK_OFFSET = 89, 90, 91, 92, 93
+THUNKS = 128
+THUNK_WORDS = 6
+MAX_THUNKS = 256
+SHARED_WORDS = THUNKS + THUNK_WORDS * MAX_THUNKS
+CROSSING_ENTRIES = 4096
+CODE_PAGE_WORDS = 1 + 1024
+"""A code page: lines of 64 bytes that hold translated code (a bit each), then a 32-bit address per 2 bytes."""
+
+THUNK_BUDGET, THUNK_FLOAT, THUNK_MEMORY, THUNK_TAKEN = 0, 1, 2, 3
+BLOCK_LIMIT = 64
+"""Instructions in one block."""
+BLOCK_CODE_BYTES = 1 << 16
+BLOCK_DATA_BYTES = 1 << 13
+"""Room that a block may need at most."""
+
+# Operations: what the translator knows of each (words).
+OPERATION_STENCIL, OPERATION_FLAGS, OPERATION_MEMORY, OPERATION_TARGET, OPERATION_RD = 0, 1, 2, 3, 4
+OPERATION_WORDS = 5
+NO_STENCIL = (1 << 64) - 1
+FLAG_JUMP, FLAG_BRANCH, FLAG_END, FLAG_MEMORY, FLAG_FLOAT, FLAG_WRITES_FLOAT, FLAG_PURE = 1, 2, 4, 8, 16, 32, 64
+# OPERATION_MEMORY: kind | size << 4 | extend << 8 | register operand << 12 | float << 16
+
+# Decoding entries (words): mask, match, operation, first field word, number of fields.
+ENTRY_MASK, ENTRY_MATCH, ENTRY_OPERATION, ENTRY_FIELDS, ENTRY_FIELD_COUNT = 0, 1, 2, 3, 4
+ENTRY_WORDS = 5
+# A field: number of moves | sign bit << 8 (0: none), a constant to add, then moves source | target << 8 | width << 16.

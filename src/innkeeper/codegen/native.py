@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
 
 _BINARY = {
@@ -27,12 +27,12 @@ class SubsetError(Exception):
     """A function leaves the native subset; says where. A defect of ours, found when building."""
 
 
-def compile_functions(functions: Iterable[Function], rename: Mapping[str, str]) -> str:
-    """LLVM IR of all `functions`, internal but for those the caller exports by its own wrappers.
+def compile_functions(functions: Iterable[Function], rename: Mapping[str, str], exports: Container[str]) -> str:
+    """LLVM IR of all `functions`; those named in `exports` can be called from outside.
 
     `rename` maps an intrinsic's name to the function that stands for it here.
     """
-    return "\n".join(_FunctionCompiler(f, rename).compile() for f in functions)
+    return "\n".join(_FunctionCompiler(f, rename).compile(f.__name__ in exports) for f in functions)
 
 
 def parameters(function: Function) -> list[tuple[str, bool]]:
@@ -50,7 +50,7 @@ class _FunctionCompiler:
         self.count = 0
         self.loops: list[tuple[str, str]] = []
 
-    def compile(self) -> str:
+    def compile(self, exported: bool) -> str:
         source = textwrap.dedent(inspect.getsource(self.function))
         tree = ast.parse(source).body[0]
         if not isinstance(tree, ast.FunctionDef):
@@ -61,7 +61,8 @@ class _FunctionCompiler:
                 self.lines.append(f"  store i64 %arg.{name}, ptr {self.slot(name)}")
         self.block(tree.body)
         self.lines.append("  ret i64 0")
-        head = f"define i64 @{self.function.__name__}({signature}) #0 {{\nentry:"
+        linkage = "" if exported else "internal "
+        head = f"define {linkage}i64 @{self.function.__name__}({signature}) #0 {{\nentry:"
         allocas = [f"  {slot} = alloca i64" for slot in self.slots.values()]
         return "\n".join([head, *allocas, *self.lines, "}"])
 

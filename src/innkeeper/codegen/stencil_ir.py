@@ -333,7 +333,8 @@ class _Builder:
     def do_system(self, effect: Expr) -> bool:
         out = self.out
         self.store_word(state.PC, out.emit(f"add i64 %page, {hole('PC')}"))
-        self.store_word(state.BUDGET, "%budget")
+        # The block has paid for this instruction; `retired` does not count it yet.
+        self.store_word(state.BUDGET, out.emit("add i64 %budget, 1"))
         target = out.emit(f"load ptr, ptr @TABLE.{effect.attr}")
         arguments = "".join(f", i64 {out.value(a)}" for a in effect.args)
         outcome = out.emit(f"call i64 {target}(ptr %hart{arguments})")

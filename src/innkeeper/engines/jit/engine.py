@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The jit engine: one VM's translated code, shared by its harts."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from functools import lru_cache
+
+from innkeeper.codegen import layout as at
+from innkeeper.codegen.llvm import LoadedObject, host_description, host_has
+from innkeeper.engines.engine import GuestRam
+from innkeeper.engines.jit import artifact as store
+from innkeeper.engines.jit.artifact import Artifact
+from innkeeper.engines.jit.build import CALLED_FROM_PYTHON, Progress, build
+from innkeeper.engines.jit.vcpu import JitVcpu
+from innkeeper.errors import ConfigError, HostError
+from innkeeper.host.executable import CodeArea, DataArea, callable_at, symbol_address
+
+CODE_BYTES = 96 << 20
+"""Room for compiled code; when it is full everything is compiled again. Resident only where used."""
+SITE_BYTES = 64 << 20
+CODE_PAGES = 16384
+_LIBRARY = ("clock_gettime", "memcpy", "memset", "memmove")
+_TABLES = {
+    at.RELOCATIONS: "relocations", at.OPERATIONS: "operations", at.ENTRIES: "entries", at.FIELDS: "fields",
+    at.BUCKETS: "buckets", at.CANDIDATES: "candidates", at.NARROW: "narrow", at.STENCILS: "facts",
+    at.CODE_BYTES: "code",
+}  # fmt: skip
+
+
+def unsupported_reason() -> str:
+    """Why this host cannot have the jit engine, or nothing."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return f"the jit engine makes code for x86-64 hosts, and this is {platform.machine()}"
+    missing = [f for f in ("sse4.1", "fma", "popcnt", "cx16") if not host_has(f)]
+    return f"the host CPU lacks {', '.join(missing)}" if missing else ""
+
+
+@lru_cache(maxsize=1)
+def ensure_artifacts(progress: Progress = lambda done, total, what: None) -> Artifact:
+    """What the engine needs ahead of time, from the cache or built now (some seconds, with progress)."""
+    reason = unsupported_reason()
+    if reason:
+        raise HostError(reason, "use --engine reference")
+    path = store.cache_folder() / f"{store.source_digest(host_description())}.artifact"
+    found = store.load(path)
+    if found is None:
+        found = build(progress)
+        store.save(path, found)
+        store.remove_others(path)
+    return found
+
+
+def artifacts_built() -> bool:
+    """Whether the cache holds what this host needs."""
+    return store.load(store.cache_folder() / f"{store.source_digest(host_description())}.artifact") is not None
+
+
+class JitEngine:
+    """Implements `innkeeper.engines.engine.Engine` with compiled code."""
+
+    name = "jit"
+
+    def __init__(self, ram: GuestRam, progress: Progress = lambda done, total, what: None) -> None:
+        self.ram = ram
+        self._artifact = ensure_artifacts(progress)
+        table = self._artifact.names["table"]
+        imports = {name: symbol_address(name) for name in _LIBRARY}
+        exports = sorted({*table, *CALLED_FROM_PYTHON})
+        self._runtime = LoadedObject(self._artifact.blobs["runtime"], "innkeeper", exports, imports)
+        self.code = CodeArea(CODE_BYTES)
+        self._areas: list[DataArea] = []
+        self._shared = self._area(at.SHARED_WORDS * 8)
+        self.shared = self._shared.words
+        self._fill_shared(table)
+        self._observer = self._hart_block()
+        self.vcpus: list[JitVcpu] = []
+        self._ask_hart = self.function("ask_hart", 1, releases_gil=True)
+        self._guest_written = self.function("guest_written", 3, releases_gil=True)
+
+    def function(self, name: str, parameters: int, *, releases_gil: bool = False) -> Callable[..., int]:
+        """A native function, callable from Python with words."""
+        return callable_at(self._runtime.address(name), parameters, releases_gil=releases_gil)
+
+    def _area(self, size_bytes: int, *, low: bool = False) -> DataArea:
+        area = DataArea((size_bytes + 4095) & ~4095, low=low)
+        self._areas.append(area)
+        return area
+
+    def _copy(self, data: bytes, *, low: bool = False) -> int:
+        area = self._area(max(len(data), 1), low=low)
+        area.write(0, data)
+        return area.address
+
+    def _fill_shared(self, table: list[str]) -> None:
+        e, blobs = self.shared, self._artifact.blobs
+        for index, name in _TABLES.items():
+            e[index] = self._copy(blobs[name])
+        e[at.CONSTANT_BYTES] = self._copy(blobs["constants"], low=True)
+        addresses = b"".join(self._runtime.address(n).to_bytes(8, "little") for n in table)
+        e[at.FUNCTION_TABLE] = self._copy(addresses, low=True)
+        sites = self._area(SITE_BYTES, low=True)
+        e[at.DATA_FIRST] = e[at.DATA_NEXT_FREE] = sites.address
+        e[at.DATA_END] = sites.address + SITE_BYTES
+        e[at.PAGES] = self._area(4 * (self.ram.size_bytes >> 12) + 8).address
+        e[at.POOL] = self._area(CODE_PAGES * at.CODE_PAGE_WORDS * 8).address
+        e[at.POOL_COUNT] = CODE_PAGES
+        e[at.CROSSING] = self._area(16 * at.CROSSING_ENTRIES).address
+        e[at.CODE_WRITE] = self.code.write_offset
+        e[at.CODE_END] = self.code.address + CODE_BYTES
+        for i, number in enumerate(self._artifact.names["glue"]):
+            e[at.GLUE + i] = int(number)
+        e[at.CODE_NEXT] = self.code.address
+        emit = self.function("emit", 2)
+        for i, number in enumerate(self._artifact.names["stubs"]):
+            e[at.STUBS + i] = e[at.CODE_NEXT]
+            emit(self._shared.address, int(number))
+        e[at.CODE_FIRST] = e[at.CODE_NEXT] = (e[at.CODE_NEXT] + 63) & ~63
+
+    def _hart_block(self) -> DataArea:
+        """A block of words as native functions expect it, with nothing translated."""
+        block = self._area(at.BLOCK_WORDS * 8)
+        words = block.words
+        words[at.TLB : at.JUMP_CACHES] = memoryview(b"\xff" * 8 * (at.JUMP_CACHES - at.TLB)).cast("Q")
+        words[at.MXCSR] = 0x1F80
+        words[at.SHARED] = self._shared.address
+        words[at.RAM_HOST] = self.ram.host_address
+        words[at.RAM_BASE] = self.ram.base
+        words[at.RAM_SIZE] = self.ram.size_bytes
+        words[at.RAM_DELTA] = (self.ram.host_address - self.ram.base) & (1 << 64) - 1
+        return block
+
+    def create_vcpu(self, index: int, *, ecall_exits: bool, instructions_per_tick: int = 0) -> JitVcpu:
+        """See `Engine.create_vcpu`."""
+        if index != len(self.vcpus) or index >= at.MAX_HARTS:
+            raise ConfigError(f"hart {index} cannot be made", f"harts are numbered from 0 to {at.MAX_HARTS - 1}")
+        block = self._hart_block()
+        vcpu = JitVcpu(self, index, block, ecall_exits, instructions_per_tick)
+        self.vcpus.append(vcpu)
+        self.shared[at.HART_BLOCKS + index] = block.address
+        self.shared[at.HARTS] = len(self.vcpus)
+        return vcpu
+
+    def remote_fence(self, hart_mask: int, *, instruction: bool) -> None:
+        """See `Engine.remote_fence`; code is forgotten together with translations."""
+        for vcpu in self.vcpus:
+            if hart_mask >> vcpu.index & 1:
+                self._ask_hart(vcpu.address)
+
+    def memory_written(self, address: int, size_bytes: int) -> None:
+        """RAM was written by something else than a hart: code translated from it is dropped."""
+        self._guest_written(self._observer.address, address, size_bytes)
+
+    def statistics(self) -> dict[str, int]:
+        """Counters of the engine, summed over its harts."""
+        names = enumerate(at.STATISTIC_NAMES)
+        return {n: sum(v.all_words[at.STATISTICS + i] for v in self.vcpus) for i, n in names}
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._runtime.close()
+        self.code.close()
+        for area in self._areas:
+            area.close()
+        self._areas.clear()
