@@ -21,7 +21,6 @@ MEMORY_MIN_BYTES = 1 << 30
 """A default guest of 512 MiB and what its VMM needs besides."""
 CACHE_MIN_BYTES = 2 << 30
 """The `debian` image, its download and the engine's artifacts."""
-JIT_ARCHITECTURES = ("x86_64", "AMD64")
 DEPENDENCIES = ("typer", "rich", "pyelftools", "zstandard", "arpy", "pysequoia", "httpx", "filelock")
 KVM_DEVICE = Path("/dev/kvm")
 
@@ -40,11 +39,7 @@ def python() -> Check:
 def processor() -> Check:
     """Architecture and number of CPUs this process may use."""
     machine = platform.machine() or "unknown"
-    found = f"{machine}, {len(os.sched_getaffinity(0))} usable of {os.cpu_count()}"
-    if machine in JIT_ARCHITECTURES:
-        return Check("cpu", "ok", found)
-    cause = "the jit engine generates code for x86-64 only so far"
-    return Check("cpu", "note", found, cause, "--engine reference runs guests here, slowly")
+    return Check("cpu", "ok", f"{machine}, {len(os.sched_getaffinity(0))} usable of {os.cpu_count()}")
 
 
 def memory() -> Check:
@@ -83,6 +78,21 @@ def llvm() -> Check:
     cause = "the jit engine needs it; there is no wheel for every platform"
     remedy = "pip install llvmlite; until then --engine reference runs guests, slowly"
     return Check("llvmlite", "note", "not installed", cause, remedy)
+
+
+def engine() -> Check:
+    """What `--engine auto` chooses, and whether what it needs ahead of time is in the cache."""
+    slow = "reference, which is very slow"
+    try:
+        from innkeeper.engines.jit.engine import artifacts_built, unsupported_reason
+    except ImportError as error:
+        remedy = "pip install --force-reinstall innkeeper"
+        return Check("engine", "note", slow, f"the jit engine cannot be loaded: {error}", remedy)
+    reason = unsupported_reason()
+    if reason:
+        return Check("engine", "note", slow, reason, "use a host with such a CPU for speed")
+    built = "built" if artifacts_built() else "not built yet: the first inn run does it, in some seconds"
+    return Check("engine", "ok", f"jit, its artifacts are {built}")
 
 
 def kvm() -> Check:
@@ -130,7 +140,7 @@ def cross_compiler() -> Check:
 
 
 CHECKS: Sequence[Callable[[], Check]] = (
-    python, processor, memory, cache, llvm, kvm, mirror, qemu, cross_compiler,
+    python, processor, memory, cache, llvm, engine, kvm, mirror, qemu, cross_compiler,
 )  # fmt: skip
 """In the order in which they are printed."""
 
