@@ -41,6 +41,8 @@ class JitVcpu:
         self.words[state.VIRTUAL_CLOCK] = instructions_per_tick
         self._run = engine.function("run_hart", 2, releases_gil=True)
         self._forget_all = engine.function("forget_all", 1)
+        self._collect = engine.function("jit_fp_collect", 1)
+        self._configure = engine.function("jit_fp_configure", 1)
         self._surroundings = JitSurroundings(engine, self)
         self._h = HartWords(self.words, self._surroundings)
         self._lines = Lock()
@@ -108,6 +110,14 @@ class JitVcpu:
     def flush(self) -> None:
         """See `Vcpu.flush`."""
         self._forget_all(self.address)
+
+    def float_collect(self) -> None:
+        """Make FFLAGS complete: compiled code leaves flags in the host's register."""
+        self._collect(self.address)
+
+    def float_written(self) -> None:
+        """FFLAGS or FRM were written from outside: let compiled code use them."""
+        self._configure(self.address)
 
     def reset(self, pc: int, privilege: int, a0: int, a1: int) -> None:
         """See `Vcpu.reset`."""
