@@ -99,6 +99,10 @@ class MemoryAccess:
 
     def fetch(self, pc: int) -> int:
         """The instruction's bits at `pc`: 16 or 32 of them; traps."""
+        page = self.pages.maps[FETCH].get(pc >> 12)
+        if page is not None and pc & _IN_PAGE <= PAGE_BYTES - 4:
+            bits = self.memory.read(page | pc & _IN_PAGE, 4)
+            return bits if bits & 3 == 3 else bits & 0xFFFF
         first = self._fetch_half(pc)
         return first if first & 3 != 3 else first | self._fetch_half((pc + 2) & M64) << 16
 
@@ -110,6 +114,9 @@ class MemoryAccess:
 
     def load(self, address: Value, width: int) -> Value:
         va, size_bytes = number_of(address), width >> 3
+        page = self.pages.maps[LOAD].get(va >> 12)
+        if page is not None and (va & _IN_PAGE) + size_bytes <= PAGE_BYTES:
+            return Bits(self.memory.read(page | va & _IN_PAGE, size_bytes), width)
         if (va & _IN_PAGE) + size_bytes > PAGE_BYTES:
             low, high, split = self._crossing(va, size_bytes, LOAD)
             value = self.memory.read(low, split)
@@ -121,6 +128,10 @@ class MemoryAccess:
 
     def store(self, address: Value, value: Value) -> None:
         va, size_bytes, number = number_of(address), value.width >> 3, number_of(value)
+        page = self.pages.maps[STORE].get(va >> 12)
+        if page is not None and (va & _IN_PAGE) + size_bytes <= PAGE_BYTES:
+            self.memory.write(page | va & _IN_PAGE, size_bytes, number)
+            return
         if (va & _IN_PAGE) + size_bytes > PAGE_BYTES:
             low, high, split = self._crossing(va, size_bytes, STORE)
             self.memory.write(low, split, number & ((1 << split * 8) - 1))

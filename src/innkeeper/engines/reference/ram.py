@@ -6,7 +6,6 @@ Addresses are guest-physical; values are little-endian and without sign. Callers
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from typing import Protocol
 
@@ -16,7 +15,6 @@ from innkeeper.isa.riscv.state import IPI_MAIL
 
 NS_PER_TICK = 100
 """The timebase is 10 MHz."""
-_FORMATS = {1: struct.Struct("<B"), 2: struct.Struct("<H"), 4: struct.Struct("<I"), 8: struct.Struct("<Q")}
 
 
 class Memory(Protocol):
@@ -54,9 +52,6 @@ class RamSurroundings:
 
     def read(self, address: int, size_bytes: int) -> int:
         offset = address - self._base
-        if size_bytes in _FORMATS:
-            value: int = _FORMATS[size_bytes].unpack_from(self._buffer, offset)[0]
-            return value
         return int.from_bytes(self._buffer[offset : offset + size_bytes], "little")
 
     def write(self, address: int, size_bytes: int, value: int) -> None:
