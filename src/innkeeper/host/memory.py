@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
 import sys
+from collections.abc import Callable
 
 from innkeeper.errors import GuestError, HostError
 
@@ -16,13 +18,17 @@ _MAP_NORESERVE = 0x4000 if sys.platform == "linux" else 0
 class GuestMemory:
     """`size_bytes` of zeroed RAM at guest-physical address `base`.
 
-    Nothing of it is resident until it is touched, and no swap is reserved for it. Satisfies `GuestRam` of the
-    engines and `GuestMemory` of the devices. `read`, `write` and `view` take guest-physical addresses and raise
-    `GuestError` when any byte lies outside; HostError when the host refuses the mapping.
+    Nothing of it is resident until it is touched, and no swap is reserved for it. Satisfies `GuestRam` of
+    the engines and `GuestMemory` of the devices. `read`, `write` and `view` take guest-physical addresses and
+    raise `GuestError` when any byte lies outside; HostError when the host refuses the mapping.
+
+    `written(address, size_bytes)` is told of each range that `view` hands out or `write` stores to: an engine
+    that keeps translated code has to drop what was made from those bytes.
     """
 
     def __init__(self, base: int, size_bytes: int) -> None:
         self.base = base
+        self.written: Callable[[int, int], None] | None = None
         self.size_bytes = size_bytes
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
         try:
@@ -55,11 +61,16 @@ class GuestMemory:
         offset = address - self.base
         if offset < 0 or size_bytes < 0 or offset + size_bytes > self.size_bytes:
             raise GuestError(f"guest-physical range {address:#x}+{size_bytes:#x} is not RAM")
+        if self.written is not None:
+            self.written(address, size_bytes)
         return self._buffer[offset : offset + size_bytes]
 
     def read(self, address: int, size_bytes: int) -> bytes:
         """A copy of `size_bytes` at `address`."""
-        return bytes(self.view(address, size_bytes))
+        offset = address - self.base
+        if offset < 0 or size_bytes < 0 or offset + size_bytes > self.size_bytes:
+            raise GuestError(f"guest-physical range {address:#x}+{size_bytes:#x} is not RAM")
+        return bytes(self._buffer[offset : offset + size_bytes])
 
     def write(self, address: int, data: bytes | memoryview) -> None:
         """Store `data` at `address`."""
@@ -67,7 +78,8 @@ class GuestMemory:
 
     def clear(self) -> None:
         """Make all of it zero again and give its pages back to the host (a machine reset)."""
-        if not (hasattr(mmap, "MADV_DONTNEED") and sys.platform == "linux" and self._advise(mmap.MADV_DONTNEED)):
+        # Elsewhere MADV_DONTNEED does not promise zeroes.
+        if sys.platform != "linux" or not self._advise(mmap.MADV_DONTNEED):
             chunk = bytes(1 << 20)
             for offset in range(0, self.size_bytes, len(chunk)):
                 part = self._buffer[offset : offset + len(chunk)]
@@ -84,11 +96,9 @@ class GuestMemory:
     def close(self) -> None:
         """Unmap it. No vCPU may run any more; a view that someone still holds keeps the mapping alive."""
         self._buffer.release()
-        try:
+        # While somebody holds a view, the last holder frees it: unmapping under a view would crash the host.
+        with contextlib.suppress(BufferError):
             self._mapping.close()
-        except BufferError:
-            # The last holder of a view frees it then; unmapping under a view would crash the host process.
-            pass
 
     def __enter__(self) -> GuestMemory:
         return self

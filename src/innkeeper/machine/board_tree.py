@@ -7,7 +7,6 @@ interrupt-controller/sifive,plic-1.0.0.yaml, timer/sifive,clint.yaml, virtio/mmi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from innkeeper.machine.devicetree import Node, Value, cells64, flatten
@@ -41,7 +40,10 @@ def board_devicetree(parameters: TreeParameters) -> bytes:
 
 def board_tree(parameters: TreeParameters) -> Node:
     """The board's devicetree as nodes."""
-    root = Node("", {"#address-cells": 2, "#size-cells": 2, "compatible": "riscv-virtio", "model": "riscv-virtio,qemu"})
+    root = Node(
+        "",
+        {"#address-cells": 2, "#size-cells": 2, "compatible": "riscv-virtio", "model": "riscv-virtio,qemu"},
+    )
     _add_chosen(root, parameters)
     memory = root.add(f"memory@{board.RAM_BASE:x}", reg=cells64(board.RAM_BASE, parameters.memory_bytes))
     memory.properties["device_type"] = "memory"
@@ -84,7 +86,10 @@ def _add_cpus(root: Node, hart_count: int) -> None:
             }
         )
         controller = cpu.add(
-            "interrupt-controller", compatible="riscv,cpu-intc", interrupt_controller=None, phandle=_CPU_INTC + hart
+            "interrupt-controller",
+            compatible="riscv,cpu-intc",
+            interrupt_controller=None,
+            phandle=_CPU_INTC + hart,
         )
         controller.properties.update({"#interrupt-cells": 1, "#address-cells": 0})
 

@@ -108,7 +108,9 @@ def encode_value(name: str, value: Value) -> bytes:
         if isinstance(value, int):
             return value.to_bytes(4, "big")
         items: Sequence[str] | Sequence[int] = [value] if isinstance(value, str) else value
-        return b"".join(_encode_string(item) if isinstance(item, str) else item.to_bytes(4, "big") for item in items)
+        return b"".join(
+            _encode_string(item) if isinstance(item, str) else item.to_bytes(4, "big") for item in items
+        )
     except (OverflowError, ValueError) as error:
         raise ConfigError(f"devicetree property {name} cannot hold {value!r}: {error}") from error
 
