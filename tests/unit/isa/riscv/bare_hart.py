@@ -8,7 +8,7 @@ from innkeeper.engines.reference.step import step
 from innkeeper.isa.riscv.decoder import decode
 from innkeeper.isa.riscv.definition import INSTRUCTIONS
 from innkeeper.isa.riscv.reset import reset_words
-from innkeeper.isa.riscv.state import HART_WORDS, PC, X
+from innkeeper.isa.riscv.state import HART_WORDS, PC, PMP_ACTIVE, PRIV, X
 from innkeeper.isa.riscv.surroundings import HartWords
 from innkeeper.spec.riscv import PRIV_M
 
@@ -66,6 +66,11 @@ class BareHart:
         self.surroundings = Surroundings(self.ram, self.words)
         self.h = HartWords(self.words, self.surroundings)
         reset_words(self.words, CODE, privilege, 0, 0)
+
+    def enter(self, privilege: int) -> None:
+        """Go on in `privilege`, with all memory open to it."""
+        self.words[PRIV] = privilege
+        self.words[PMP_ACTIVE] = 0
 
     def execute(self, name: str, **fields: int) -> int:
         """Put one instruction at PC and execute it; the outcome."""

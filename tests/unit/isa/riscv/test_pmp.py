@@ -101,7 +101,7 @@ def test_locked_top_of_range_locks_its_bottom() -> None:
 
 
 def test_granularity_as_software_finds_it() -> None:
-    """The procedure of riscv-priv 20240411, "Address Matching": write ones with A off, find the lowest one."""
+    """As riscv-priv 20240411, "Address Matching", says: write ones with A off, find the lowest one."""
     hart = protected()
     write_csr(hart.h, CSR_PMPADDR0, (1 << 64) - 1)
     seen = csr(hart, CSR_PMPADDR0)
