@@ -12,6 +12,7 @@ from innkeeper.codegen.lower import Emitter
 from innkeeper.codegen.stencil_ir import function, hole, look_up, tail
 from innkeeper.isa.riscv import state
 
+
 def glue_ir() -> dict[str, str]:
     """The LLVM function of each glue stencil and, as `stub_NAME`, of each stub."""
     functions = {

@@ -81,7 +81,16 @@ EXTEND_ZERO, EXTEND_SIGN, EXTEND_BOX = 0, 1, 2
 
 # Relocations of a stencil: three words each: offset | kind << 32, operand or index, addend.
 HOLE_X, HOLE_XD, HOLE_F, HOLE_RAW, HOLE_PC, HOLE_PC_IMM, HOLE_NEXT_PC = 0, 1, 2, 3, 4, 5, 6
-HOLE_BUDGET, HOLE_SLOT, HOLE_SITE, HOLE_TABLE, HOLE_NEXT, HOLE_TAKEN, HOLE_COLD, HOLE_STUB = 7, 8, 9, 10, 11, 12, 13, 14
+HOLE_BUDGET, HOLE_SLOT, HOLE_SITE, HOLE_TABLE, HOLE_NEXT, HOLE_TAKEN, HOLE_COLD, HOLE_STUB = (
+    7,
+    8,
+    9,
+    10,
+    11,
+    12,
+    13,
+    14,
+)
 HOLE_BYTES = 15
 RELATIVE_HOLES = frozenset({HOLE_NEXT, HOLE_TAKEN, HOLE_COLD, HOLE_STUB})
 RELOCATION_WORDS = 3
@@ -131,7 +140,17 @@ HART_BLOCKS = 56
 MAX_HARTS = 8
 OPERANDS = 64
 """Scratch of the translator: operands of the instruction in hand (8), its target and count operands."""
-OFFSET, LENGTH, SLOT, SITE, COLD_KIND, COUNT, BUDGET_AT, THUNK_COUNT, EMITTED = 80, 81, 82, 83, 84, 85, 86, 87, 88
+OFFSET, LENGTH, SLOT, SITE, COLD_KIND, COUNT, BUDGET_AT, THUNK_COUNT, EMITTED = (
+    80,
+    81,
+    82,
+    83,
+    84,
+    85,
+    86,
+    87,
+    88,
+)
 BLOCK_PAGE, LINES, FLOAT_SEEN, FLOAT_DIRTY, BLOCK_OFFSET = 89, 90, 91, 92, 93
 THUNKS = 128
 THUNK_WORDS = 6
@@ -152,7 +171,15 @@ BLOCK_DATA_BYTES = 1 << 13
 OPERATION_STENCIL, OPERATION_FLAGS, OPERATION_MEMORY, OPERATION_TARGET, OPERATION_RD = 0, 1, 2, 3, 4
 OPERATION_WORDS = 5
 NO_STENCIL = (1 << 64) - 1
-FLAG_JUMP, FLAG_BRANCH, FLAG_END, FLAG_MEMORY, FLAG_FLOAT, FLAG_WRITES_FLOAT, FLAG_PURE = 1, 2, 4, 8, 16, 32, 64
+FLAG_JUMP, FLAG_BRANCH, FLAG_END, FLAG_MEMORY, FLAG_FLOAT, FLAG_WRITES_FLOAT, FLAG_PURE = (
+    1,
+    2,
+    4,
+    8,
+    16,
+    32,
+    64,
+)
 # OPERATION_MEMORY: kind | size << 4 | extend << 8 | register operand << 12 | float << 16
 
 # Decoding entries (words): mask, match, operation, first field word, number of fields.

@@ -13,6 +13,8 @@ import textwrap
 from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
 
+from innkeeper.ir.native import words_at
+
 _BINARY = {
     ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.FloorDiv: "udiv", ast.Mod: "urem",
     ast.BitAnd: "and", ast.BitOr: "or", ast.BitXor: "xor", ast.LShift: "shl", ast.RShift: "lshr",
@@ -27,7 +29,9 @@ class SubsetError(Exception):
     """A function leaves the native subset; says where. A defect of ours, found when building."""
 
 
-def compile_functions(functions: Iterable[Function], rename: Mapping[str, str], exports: Container[str]) -> str:
+def compile_functions(
+    functions: Iterable[Function], rename: Mapping[str, str], exports: Container[str]
+) -> str:
     """LLVM IR of all `functions`; those named in `exports` can be called from outside.
 
     `rename` maps an intrinsic's name to the function that stands for it here.
@@ -302,6 +306,8 @@ class _FunctionCompiler:
         target: Any = self.function.__globals__.get(node.func.id)
         if not callable(target):
             raise self.fail(node, f"{node.func.id} is unknown")
+        if target is words_at:
+            return self.value(node.args[0])
         wanted = parameters(target)
         if len(wanted) != len(node.args):
             raise self.fail(node, f"{node.func.id} takes {len(wanted)} arguments")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from typing import Any
 
 from elftools.elf.elffile import ELFFile
 from elftools.elf.relocation import RelocationSection
@@ -90,7 +91,7 @@ class _Constants:
 def _stencil(
     elf: ELFFile, section: RelocationSection, name: str, code: bytes, constants: _Constants, tables: list[str]
 ) -> Stencil:
-    symbols = elf.get_section(section["sh_link"])
+    symbols: Any = elf.get_section(section["sh_link"])
     holes = []
     for relocation in section.iter_relocations():
         symbol = symbols.get_symbol(relocation["r_info_sym"])
@@ -100,13 +101,15 @@ def _stencil(
             raise StencilError(f"{name}: relocation {how} of {symbol.name}")
         if how == _R_32 and symbol.name.startswith("RAW."):
             raise StencilError(f"{name}: {symbol.name} would lose its sign")
-        holes.append(Hole(relocation["r_offset"], kind, index, addend, how in (_R_PC32, _R_PLT32), how == _R_64))
+        holes.append(
+            Hole(relocation["r_offset"], kind, index, addend, how in (_R_PC32, _R_PLT32), how == _R_64)
+        )
     code, kept = _drop_last_jump(code, holes)
     return Stencil(name, code, tuple(kept))
 
 
-def _meaning(symbol: object, addend: int, constants: _Constants, tables: list[str]) -> tuple[int, int, int]:
-    name = getattr(symbol, "name", "")
+def _meaning(symbol: Any, addend: int, constants: _Constants, tables: list[str]) -> tuple[int, int, int]:
+    name = symbol.name
     prefix, _, rest = name.partition(".")
     if prefix == "TABLE":
         return at.HOLE_TABLE, tables.index(rest), addend
@@ -114,9 +117,9 @@ def _meaning(symbol: object, addend: int, constants: _Constants, tables: list[st
         return at.HOLE_STUB, at.STUB_NAMES.index(rest), addend
     if prefix in _KINDS and rest.isdigit():
         return _KINDS[prefix], int(rest), addend
-    section = symbol["st_shndx"]  # type: ignore[index]
+    section = symbol["st_shndx"]
     if section in constants.offsets:
-        return at.HOLE_BYTES, 0, addend + constants.offsets[section] + symbol["st_value"]  # type: ignore[index]
+        return at.HOLE_BYTES, 0, addend + constants.offsets[section] + symbol["st_value"]
     raise StencilError(f"unknown symbol {name!r}")
 
 

@@ -53,7 +53,9 @@ def hole(kind: str, index: int = 0) -> str:
     return f"ptrtoint (ptr @{kind}.{index} to i64)"
 
 
-def tail(target: str, a: str = "poison", s: str = "poison", budget: str = "%budget", page: str = "%page") -> str:
+def tail(
+    target: str, a: str = "poison", s: str = "poison", budget: str = "%budget", page: str = "%page"
+) -> str:
     """The tail call that ends a stencil, with its return."""
     args = f"i64 {budget}, ptr %hart, i64 {page}, i64 %ctx, i64 {a}, i64 {s}"
     return f"musttail call preserve_nonecc void {target}({args})\n  ret void"
@@ -126,7 +128,12 @@ class _Builder:
         if node.op != "add":
             return None
         first, second = node.args
-        if isinstance(first, Expr) and first.op == "pc" and isinstance(second, Expr) and second.op == "operand":
+        if (
+            isinstance(first, Expr)
+            and first.op == "pc"
+            and isinstance(second, Expr)
+            and second.op == "operand"
+        ):
             return self.operand(second.attr)
         return None
 
@@ -364,5 +371,3 @@ def look_up(out: Emitter, target: str, budget: str = "%budget") -> None:
     out.lines.append(f"{hit}:")
     code = out.emit(f"load ptr, ptr {out.emit(f'getelementptr i64, ptr {entry}, i64 1')}")
     out.do(tail(code, budget=budget, page=out.emit(f"and i64 {target}, -4096")))
-
-

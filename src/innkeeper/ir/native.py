@@ -36,6 +36,11 @@ class Words(Protocol):
     def __setitem__(self, index: int, value: int, /) -> None: ...
 
 
+def words_at(address: int) -> Words:
+    """The words at a host address, as an argument for a `Words` parameter. Only in compiled code."""
+    raise TypeError("host addresses exist only in compiled code")
+
+
 Function = TypeVar("Function", bound=Callable[..., int])
 
 NATIVE: dict[str, Callable[..., int]] = {}

@@ -14,7 +14,6 @@ from innkeeper.codegen.layout import (
     KIND_ATOMIC,
     KIND_LOAD,
     KIND_RESERVE,
-    KIND_STORE,
     MXCSR,
     PAGE,
     RAM_DELTA,
@@ -26,7 +25,7 @@ from innkeeper.codegen.layout import (
     SITE_RETRY,
     STATISTICS,
 )
-from innkeeper.ir.native import M64, Words, native
+from innkeeper.ir.native import M64, Words, native, words_at
 from innkeeper.isa.riscv.state import (
     BUDGET,
     EXIT_ADDRESS,
@@ -53,8 +52,6 @@ from innkeeper.runtime.intrinsics import (
     atomic_load64,
     fill_bytes,
     load8,
-    load16,
-    load32,
     load64,
     monotonic_ns,
     read_mxcsr,
@@ -90,8 +87,8 @@ def after_memory(h: Words, va: int, site: int) -> int:
     pa = h[RESULT]
     if in_ram(h, pa, size) == 0:
         return device_access(h, va, site, access, pa)
-    if access == STORE and code_page(h, h[SHARED], pa):
-        return store_to_code(h, h[SHARED], va, site, pa)
+    if access == STORE and code_page(h, words_at(h[SHARED]), pa):
+        return store_to_code(h, words_at(h[SHARED]), va, site, pa)
     h[TLB_MISSES] = h[TLB_MISSES] + 1
     tlb_fill(h, va, pa, access)
     return load64(site + 8 * SITE_RETRY)
@@ -202,7 +199,7 @@ def crossing_access(h: Words, va: int, site: int, access: int, size: int) -> int
             pa = first + i if i < split else second + i - split
             value = value | load8(pa + h[RAM_DELTA] & M64) << (8 * i)
         return finish_load(h, site, value)
-    return crossing_store(h, h[SHARED], site, first, second, split)
+    return crossing_store(h, words_at(h[SHARED]), site, first, second, split)
 
 
 @native
@@ -264,8 +261,8 @@ def jit_phys_cas64(h: Words, pa: int, old: int, new: int) -> int:
 @native
 def jit_phys_zero_block(h: Words, pa: int) -> int:
     """`phys_zero_block`; code in the block is dropped."""
-    if code_page(h, h[SHARED], pa):
-        return zero_code(h, h[SHARED], pa)
+    if code_page(h, words_at(h[SHARED]), pa):
+        return zero_code(h, words_at(h[SHARED]), pa)
     return fill_bytes(pa + h[RAM_DELTA] & M64, 0, 64)
 
 

@@ -34,7 +34,7 @@ from innkeeper.codegen.layout import (
     SHARED_EPOCH,
     STATISTICS,
 )
-from innkeeper.ir.native import M64, Words, native
+from innkeeper.ir.native import M64, Words, native, words_at
 from innkeeper.isa.riscv.state import REQUEST
 from innkeeper.runtime.contexts import contexts_changed, forget_all, forget_fetch, tlb_forbid_writes
 from innkeeper.runtime.intrinsics import (
@@ -183,7 +183,7 @@ def written(h: Words, e: Words, pa: int, size_bytes: int) -> int:
 @native
 def jit_code_flush(h: Words) -> int:
     """fence.i: forget jumps into code that was dropped since the last time."""
-    return catch_up(h, h[SHARED])
+    return catch_up(h, words_at(h[SHARED]))
 
 
 @native
@@ -220,7 +220,7 @@ def guest_written(h: Words, pa: int, size_bytes: int) -> int:
 
     `h` is a block of its own, not a hart's.
     """
-    return drop_range(h, h[SHARED], pa, size_bytes)
+    return drop_range(h, words_at(h[SHARED]), pa, size_bytes)
 
 
 @native

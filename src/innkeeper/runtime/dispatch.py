@@ -32,7 +32,7 @@ from innkeeper.codegen.layout import (
     STUBS,
     TIMER_DUE,
 )
-from innkeeper.ir.native import M64, Words, native
+from innkeeper.ir.native import M64, Words, native, words_at
 from innkeeper.isa.riscv.state import (
     BUDGET,
     EXIT_REASON,
@@ -97,7 +97,7 @@ SYSTEM_CALLS = STATISTICS + 6
 def leave(h: Words, reason: int) -> int:
     """The code that leaves compiled code."""
     h[EXIT_REASON] = reason
-    return exit_stub(h[SHARED])
+    return exit_stub(words_at(h[SHARED]))
 
 
 @native
@@ -117,7 +117,7 @@ def lookup(h: Words) -> int:
         if fault == 0:
             pa = h[RESULT]
             if in_ram(h, pa, 2):
-                code = code_at(h, h[SHARED], pc, pa)
+                code = code_at(h, words_at(h[SHARED]), pc, pa)
                 if code:
                     return code
             else:
@@ -231,7 +231,7 @@ def after_lookup(h: Words, pc: int, s: int) -> int:
 def after_chain(h: Words, target: int, slot: int) -> int:
     """A slot's first use: find the block at page offset `target` and let the slot go there."""
     h[PC] = (h[PAGE] + target) & M64
-    return chain(h, h[SHARED], slot)
+    return chain(h, words_at(h[SHARED]), slot)
 
 
 @native
@@ -282,7 +282,7 @@ def after_budget(h: Words, offset: int, count: int) -> int:
     h[PC] = h[PAGE] + offset
     if h[BUDGET] == 0 or h[REMAINING] != 0:
         return leave(h, EXIT_SLICE_END)
-    return partial_block(h, h[SHARED])
+    return partial_block(h, words_at(h[SHARED]))
 
 
 @native
@@ -329,7 +329,7 @@ def take_illegal(h: Words) -> int:
 @native
 def after_exit(h: Words, a: int, s: int) -> int:
     """Never called: the exit stub leaves by itself."""
-    return exit_stub(h[SHARED])
+    return exit_stub(words_at(h[SHARED]))
 
 
 @native
@@ -372,5 +372,3 @@ def run_slice(h: Words) -> int:
     h[SLICE] = 0
     h[BUDGET] = 0
     return h[EXIT_REASON]
-
-

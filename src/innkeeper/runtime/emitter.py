@@ -8,6 +8,8 @@ published; slots and sites are data.
 from __future__ import annotations
 
 from innkeeper.codegen.layout import (
+    BLOCK_PAGE,
+    BUDGET_AT,
     CODE_BYTES,
     CODE_NEXT,
     CODE_WRITE,
@@ -61,11 +63,9 @@ from innkeeper.codegen.layout import (
     THUNK_TAKEN,
     THUNK_WORDS,
     THUNKS,
-    BUDGET_AT,
-    BLOCK_PAGE,
 )
 from innkeeper.ir.native import M64, Words, native
-from innkeeper.isa.riscv.state import F, SCRAP
+from innkeeper.isa.riscv.state import SCRAP, F
 from innkeeper.runtime.intrinsics import copy_bytes, load64, store32, store64
 
 

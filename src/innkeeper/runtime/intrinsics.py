@@ -159,7 +159,9 @@ define internal i64 @store{bits}(i64 %a, i64 %x) alwaysinline {{
 }}""".replace("trunc i64 %x to i64", "add i64 %x, 0")
 
 
-INTRINSIC_IR = "\n".join(_load(bits) for bits in (8, 16, 32, 64)) + f"""
+INTRINSIC_IR = (
+    "\n".join(_load(bits) for bits in (8, 16, 32, 64))
+    + f"""
 define internal i64 @atomic_load64(i64 %a) alwaysinline {{
   %p = inttoptr i64 %a to ptr
   %v = load atomic i64, ptr %p seq_cst, align 8
@@ -250,4 +252,5 @@ define internal i64 @enter_code(ptr %h, i64 %code) noinline {{
   ret i64 0
 }}
 """
+)
 """The intrinsics in LLVM IR."""

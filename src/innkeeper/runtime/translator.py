@@ -71,7 +71,7 @@ from innkeeper.codegen.layout import (
     THUNK_MEMORY,
 )
 from innkeeper.ir.native import M64, Words, native
-from innkeeper.isa.riscv.state import F, SCRAP
+from innkeeper.isa.riscv.state import SCRAP, F
 from innkeeper.runtime.emitter import emit, emit_goto, emit_thunks
 from innkeeper.runtime.intrinsics import load16, load32, load64, store32, store64
 

@@ -15,7 +15,13 @@ from innkeeper.codegen.llvm import compile_object
 from innkeeper.codegen.native import compile_functions
 from innkeeper.codegen.stencil import Stencil, read_stencils
 from innkeeper.engines.jit.artifact import Artifact
-from innkeeper.engines.jit.tables import DecodingTables, Operation, operation_array, operations, stencil_arrays
+from innkeeper.engines.jit.tables import (
+    DecodingTables,
+    Operation,
+    operation_array,
+    operations,
+    stencil_arrays,
+)
 from innkeeper.ir.native import INTRINSIC, NATIVE
 from innkeeper.runtime.intrinsics import INTRINSIC_IR
 
@@ -95,7 +101,9 @@ def _declarations(table: list[str]) -> list[str]:
     lines = [f"@{k}.{i} = external dso_local global i8" for k in _HOLES for i in range(8)]
     # Weak, because LLVM takes the address of any other symbol to differ from 0.
     for kind, metadata in (("RAW", "!0"), ("PCIMM", "!0"), ("URAW", "!3")):
-        lines += [f"@{kind}.{i} = extern_weak dso_local global i8, !absolute_symbol {metadata}" for i in range(10)]
+        lines += [
+            f"@{kind}.{i} = extern_weak dso_local global i8, !absolute_symbol {metadata}" for i in range(10)
+        ]
     lines += [f"@TABLE.{name} = external dso_local global i8" for name in table]
     targets = ["NEXT.0", "COLD.0", "TAKEN.0", *(f"STUB.{n}" for n in at.STUB_NAMES)]
     signature = "(i64, ptr, i64, i64, i64, i64)"

@@ -54,7 +54,9 @@ def ensure_artifacts(progress: Progress = lambda done, total, what: None) -> Art
 
 def artifacts_built() -> bool:
     """Whether the cache holds what this host needs."""
-    return store.load(store.cache_folder() / f"{store.source_digest(host_description())}.artifact") is not None
+    return (
+        store.load(store.cache_folder() / f"{store.source_digest(host_description())}.artifact") is not None
+    )
 
 
 class JitEngine:
@@ -134,7 +136,9 @@ class JitEngine:
     def create_vcpu(self, index: int, *, ecall_exits: bool, instructions_per_tick: int = 0) -> JitVcpu:
         """See `Engine.create_vcpu`."""
         if index != len(self.vcpus) or index >= at.MAX_HARTS:
-            raise ConfigError(f"hart {index} cannot be made", f"harts are numbered from 0 to {at.MAX_HARTS - 1}")
+            raise ConfigError(
+                f"hart {index} cannot be made", f"harts are numbered from 0 to {at.MAX_HARTS - 1}"
+            )
         block = self._hart_block()
         vcpu = JitVcpu(self, index, block, ecall_exits, instructions_per_tick)
         self.vcpus.append(vcpu)

@@ -59,7 +59,9 @@ def stencil_arrays(stencils: list[Stencil]) -> tuple[bytes, array[int], array[in
     code = bytearray()
     facts, relocations = array("Q"), array("Q")
     for stencil in stencils:
-        facts.extend((len(code), len(stencil.code), len(relocations) // at.RELOCATION_WORDS, len(stencil.holes)))
+        facts.extend(
+            (len(code), len(stencil.code), len(relocations) // at.RELOCATION_WORDS, len(stencil.holes))
+        )
         code += stencil.code
         for hole in stencil.holes:
             where = hole.offset | hole.kind << 32 | hole.relative << 40 | hole.wide << 41
