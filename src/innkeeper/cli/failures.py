@@ -10,8 +10,10 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import TextIO
 
 from innkeeper.errors import InnkeeperError
 
@@ -49,7 +51,8 @@ def exit_status(command: Callable[[], int]) -> int:
     With INNKEEPER_DEBUG=1 the traceback is printed too.
     """
     try:
-        with _ended_by_signals():
+        with _ended_by_signals(), warnings.catch_warnings():
+            warnings.showwarning = _say_warning
             status = command()
         sys.stdout.flush()
         return status
@@ -73,6 +76,17 @@ def say(message: str) -> None:
     visible = "".join(character if character.isprintable() else "\ufffd" for character in line)
     with contextlib.suppress(OSError, ValueError):
         print(f"inn: {visible}", file=sys.stderr, flush=True)
+
+
+def _say_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    say(str(message))
 
 
 def _explain(failure: Exception) -> tuple[str, int]:

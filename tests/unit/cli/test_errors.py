@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import errno
 import os
+import warnings
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from innkeeper.cli.doctor import Check
 from innkeeper.errors import GuestError, HostError, InnkeeperError
 from tests.unit.cli.fakes import FakeHost
 
@@ -24,7 +26,6 @@ WRONG = {
     "run --memory 512": "512M, 2G or 1.5GiB",
     "run --memory lots": "512M, 2G or 1.5GiB",
     "run --memory 0M": "at least 64M",
-    "run --engine warp": "--engine takes auto, jit, reference",
     "run --timeout 0": "seconds above 0",
     "run --timeout soon": "seconds above 0",
     "run --timeout nan": "seconds above 0",
@@ -35,7 +36,6 @@ WRONG = {
     "images pull": "missing argument",
     "images rm": "missing argument",
     "images --json ls": "inn images ls --json",
-    "bench --against vmware": "--against takes qemu",
     "doctor -- x": "only inn run takes a command",
     "doctor now": "unexpected extra argument",
 }
@@ -112,3 +112,12 @@ def _check_one_line(capfd: pytest.CaptureFixture[str], text: str) -> None:
     assert out == ""
     assert err.startswith("inn: ") and err.count("\n") == 1 and err.endswith("\n"), err
     assert text in err
+
+
+def test_warnings_are_lines_too(capfd: pytest.CaptureFixture[str]) -> None:
+    def look() -> Check:
+        warnings.warn("using the slow engine", RuntimeWarning, stacklevel=2)
+        return Check("engine", "ok", "reference")
+
+    assert FakeHost(checks=[look]).run("doctor") == 0
+    assert capfd.readouterr().err == "inn: using the slow engine\n"
