@@ -27,7 +27,8 @@ class DisplayTask:
         self.total = total
         self.unit = unit
         self.done = 0
-        self.lines = 0
+        self.shown_quarter = 0
+        """The highest one that a line has told; a download that begins again does not tell it twice."""
         self.bar: TaskID | None = None
         self._display = display
 
@@ -110,10 +111,11 @@ class ProgressDisplay:
     def update(self, task: DisplayTask, done: int) -> None:
         """`done` units of `task` are done."""
         with self._lock:
-            before, task.done = task.quarter, done
+            task.done = done
             if self._bars is not None and task.bar is not None:
                 self._bars.update(task.bar, description=task.title, completed=done, amount=task.amount)
-            elif task.bar is None and task.quarter > before:
+            elif task.bar is None and task.quarter > task.shown_quarter:
+                task.shown_quarter = task.quarter
                 self._print_line(task)
 
     def remove(self, task: DisplayTask) -> None:
