@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the user types on the console: the way out, and which of the guest's consoles gets it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from innkeeper.devices.uart import Uart
+from innkeeper.devices.virtio.console_port import ConsolePort
+from innkeeper.machine.firmware_console import FirmwareConsole
+
+ESCAPE = 0x1D
+"""Ctrl-]"""
+QUIT = ord("q")
+END_OF_TRANSMISSION = b"\x04"
+"""Ctrl-D, sent when standard input ends."""
+
+
+class EscapeFilter:
+    """Takes `Ctrl-] q` out of what is typed. `Ctrl-] Ctrl-]` sends one Ctrl-]; other keys pass with theirs."""
+
+    def __init__(self, leave: Callable[[], None]) -> None:
+        self._leave = leave
+        self._escaped = False
+
+    def feed(self, data: bytes) -> bytes:
+        """What of `data` is for the guest."""
+        if not self._escaped and ESCAPE not in data:
+            return data
+        result = bytearray()
+        for byte in data:
+            if not self._escaped:
+                if byte == ESCAPE:
+                    self._escaped = True
+                else:
+                    result.append(byte)
+                continue
+            self._escaped = False
+            if byte == QUIT:
+                self._leave()
+                break
+            result.append(ESCAPE)
+            if byte != ESCAPE:
+                result.append(byte)
+        return bytes(result)
+
+
+class ConsoleInput:
+    """Sends typed bytes to the console that the guest reads: hvc0 if it is open there, else SBI, else serial.
+
+    `receive` is as that of a port. Machine lock held.
+    """
+
+    def __init__(self, port: ConsolePort, firmware: FirmwareConsole, uart: Uart) -> None:
+        self._port, self._firmware, self._uart = port, firmware, uart
+
+    def on_space(self, ready: Callable[[], None]) -> None:
+        """Let `ready` be called when there is room again, in whichever console was full."""
+        self._port.on_space = ready
+        self._firmware.on_space = ready
+        self._uart.on_space = ready
+
+    def receive(self, data: bytes) -> int:
+        """How many of the first bytes were taken."""
+        if self._port.is_guest_open:
+            return self._port.receive(data)
+        if self._firmware.was_read:
+            return self._firmware.receive(data)
+        return self._uart.receive(data)

@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`Machine`: the public way to have a virtual machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from innkeeper import images
+from innkeeper.errors import ConfigError
+from innkeeper.host.terminal import is_terminal, on_resize, raw_mode, terminal_size
+from innkeeper.machine.boot import BootConfig
+from innkeeper.machine.machine import Ending, MachineConfig
+from innkeeper.vmm import session as vm
+from innkeeper.vmm.console import END_OF_TRANSMISSION, ConsoleInput, EscapeFilter
+from innkeeper.vmm.disks import DiskSpec, open_disks
+from innkeeper.vmm.engine_choice import ENGINES, ReportProgress, choose_engine
+from innkeeper.vmm.image_progress import CallbackProgress
+from innkeeper.vmm.job import GuestJobRunner
+from innkeeper.vmm.streams import InputStream, Sink, write_all
+
+DEFAULT_IMAGE = "small"
+TIMEOUT_STATUS = 124
+"""`returncode` of a command that took too long, as that of timeout(1)."""
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command in the guest ended.
+
+    `stdout` and `stderr` are what it wrote, empty where a callback took it. `returncode` is its status, 128 +
+    the signal's number if it was killed, and 124 if `timed_out`: then the machine was stopped.
+    """
+
+    stdout: bytes
+    stderr: bytes
+    returncode: int
+    timed_out: bool = False
+
+
+class Machine:
+    """A virtual machine: a Linux guest on its own emulated riscv64 hardware.
+
+    Each `run` and each `run_console` is a boot of its own, from power-on to power-off. The root disk of an
+    image is under a throw-away overlay: what a boot changes there is gone with it. Disks given as `disks` are
+    written to and keep what the guest has flushed.
+
+    Args:
+        image: name in the catalog, see `inn images`; built first where it is not in the cache.
+        cpus: 1 to 8 harts.
+        memory_bytes: RAM, at least 64 MiB; what the guest does not touch is not resident on the host.
+        disks: paths, `FILE,ro` strings or `DiskSpec`s; /dev/vda on, behind the image's root disk if it has one.
+        kernel: riscv64 Image (also compressed) or ELF file instead of the image's. The image is then not used,
+            except for its initrd when a command is run and `initrd` is not given.
+        initrd: cpio archive instead of the image's.
+        append: added to the kernel's command line.
+        firmware: M-mode firmware such as OpenSBI's fw_dynamic; without it SBI is answered by the machine.
+        engine: "auto", "jit" or "reference".
+        timeout_s: seconds until a boot is stopped; None: never. A `timeout_s` of `run` comes first.
+        progress: called as `progress(what, done, total)` while an image or the engine is being prepared;
+            total 0: unknown.
+
+    Raises:
+        ConfigError: an argument that cannot be had. Files are looked at when the machine boots.
+    """
+
+    def __init__(
+        self,
+        image: str = DEFAULT_IMAGE,
+        *,
+        cpus: int = 1,
+        memory_bytes: int = 512 << 20,
+        disks: Sequence[DiskSpec | PathLike] = (),
+        kernel: PathLike | None = None,
+        initrd: PathLike | None = None,
+        append: str = "",
+        firmware: PathLike | None = None,
+        engine: str = "auto",
+        timeout_s: float | None = None,
+        progress: ReportProgress | None = None,
+    ) -> None:
+        if engine not in ENGINES:
+            raise ConfigError(f"there is no engine {engine!r}", f"choose one of {', '.join(ENGINES)}")
+        if "\0" in append:
+            raise ConfigError("the kernel command line contains a NUL", "check --append")
+        MachineConfig(BootConfig(None), cpus, memory_bytes)  # checks the sizes
+        self._image = image
+        self._cpus = cpus
+        self._memory_bytes = memory_bytes
+        self._disks = [_disk_spec(disk) for disk in disks]
+        self._kernel = Path(kernel) if kernel is not None else None
+        self._initrd = Path(initrd) if initrd is not None else None
+        self._append = append
+        self._firmware = Path(firmware) if firmware is not None else None
+        self._engine = engine
+        self._timeout_s = timeout_s
+        self._progress = progress
+
+    def __enter__(self) -> Machine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Nothing outlives `run` and `run_console`; here so that the class is used like others of its kind."""
+
+    def run(
+        self,
+        cmd: Sequence[str] | str,
+        *,
+        stdin: bytes | int | None = None,
+        timeout_s: float | None = None,
+        stdout: Sink | None = None,
+        stderr: Sink | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+    ) -> Result:
+        """Boot, run one command as root, power off.
+
+        Args:
+            cmd: program and arguments, or a string for `sh -c`.
+            stdin: bytes, or a descriptor of the host that is read as the command reads; None: at its end.
+            timeout_s: seconds for the whole boot.
+            stdout, stderr: called with each piece of output instead of collecting it, each on a thread of its
+                own. The guest waits while a callback does. What a callback raises stops the machine and is
+                raised here.
+            env, cwd: environment added to the guest's own, and working directory.
+
+        Raises:
+            ConfigError: a wrong argument or file. HostError: the host cannot do it.
+            GuestError: the guest ended before the command did.
+        """
+        argv = ["sh", "-c", cmd] if isinstance(cmd, str) else list(cmd)
+        command = images.command_archive(argv, dict(env or {}), cwd)
+        output, errors = bytearray(), bytearray()
+        with self._session(command) as session:
+            for number, sink, collected in ((vm.STDOUT, stdout, output), (vm.STDERR, stderr, errors)):
+                if sink is None:
+                    session.collect_output(number, collected)
+                else:
+                    session.connect_output(number, sink)
+            session.connect_stdin(stdin)
+            ended = session.run(self._timeout_s if timeout_s is None else timeout_s)
+        if ended.timed_out and ended.status is None and not ended.errors:
+            return Result(bytes(output), bytes(errors), TIMEOUT_STATUS, timed_out=True)
+        return Result(bytes(output), bytes(errors), vm.require_status(ended))
+
+    def run_console(
+        self, input_fd: int, output_fd: int, size: Callable[[], tuple[int, int]] | None = None
+    ) -> int:
+        """Boot and attach the guest's console until it powers off or the user types Ctrl-] q.
+
+        The terminal, if `input_fd` is one, is in raw mode meanwhile. `size` gives columns and rows; the
+        terminal's own by default, followed when its window changes. The end of an input that is not a terminal
+        is typed as Ctrl-D. Returns 0, the code of a failure that the guest reported, or 124 on time-out.
+
+        Raises as `run` does.
+        """
+        measure = size or (lambda: terminal_size(output_fd))
+        with self._session(None) as session:
+            machine = session.machine
+            board = machine.board
+            session.connect_console(write_all(output_fd))
+            _connect_keyboard(session, input_fd)
+            board.console.resize(*measure())
+
+            def resized() -> None:
+                machine.defer(lambda: board.console.resize(*measure()))
+
+            with raw_mode(input_fd), on_resize(resized):
+                ended = session.run(self._timeout_s)
+        if ended.timed_out:
+            return TIMEOUT_STATUS
+        vm.require_power_off(ended)
+        return (ended.outcome.code & 0xFF or 1) if ended.outcome.ending is Ending.FAILED else 0
+
+    @contextlib.contextmanager
+    def _session(self, command: bytes | None) -> Iterator[vm.Session]:
+        boot, root_disk = self._boot_files(command)
+        with contextlib.ExitStack() as stack:
+            disks = open_disks(root_disk, self._disks, stack)
+            config = vm.SessionConfig(
+                MachineConfig(boot, self._cpus, self._memory_bytes),
+                choose_engine(self._engine, self._progress),
+                disks,
+                power_off_at_exit=all(disk.read_only for disk in self._disks),
+            )
+            session = stack.enter_context(vm.Session(config))
+            yield session
+
+    def _boot_files(self, command: bytes | None) -> tuple[BootConfig, Path | None]:
+        """What is booted, and the image's root disk."""
+        kernel, append, root_disk = self._kernel, self._append, None
+        initrd: list[Path | bytes] = [self._initrd] if self._initrd else []
+        if kernel is None or (command is not None and not initrd):
+            files = self._ensure_image()
+            initrd = initrd or [files.initrd]
+            if kernel is None:
+                kernel, root_disk = files.kernel, files.root_disk
+            append = f"{files.append} {self._append}".strip()
+        if command is not None:
+            initrd.append(command)
+        return BootConfig(kernel, tuple(initrd), append, self._firmware), root_disk
+
+    def _ensure_image(self) -> images.BootFiles:
+        progress = CallbackProgress(self._progress) if self._progress else images.SILENT
+        return images.ensure(self._image, progress, GuestJobRunner(self._engine, self._progress))
+
+
+def _disk_spec(disk: DiskSpec | PathLike) -> DiskSpec:
+    if isinstance(disk, DiskSpec):
+        return disk
+    return DiskSpec.parse(disk) if isinstance(disk, str) else DiskSpec(Path(disk))
+
+
+def _connect_keyboard(session: vm.Session, input_fd: int) -> None:
+    machine = session.machine
+    board = machine.board
+    target = ConsoleInput(board.console.port(vm.CONSOLE), machine.firmware_console, board.uart)
+    escape = EscapeFilter(lambda: machine.stop("the user has left"))
+    interactive = is_terminal(input_fd)
+
+    def at_end() -> None:
+        if not interactive:
+            target.receive(END_OF_TRANSMISSION)
+
+    stream = InputStream(
+        input_fd, target.receive, machine.io, at_end, translate=escape.feed if interactive else None
+    )
+    target.on_space(stream.resume)
+    session.add_input(stream)
+    stream.start()
