@@ -69,7 +69,8 @@ class MemoryAccess:
     """The part of `Hart` that accesses memory.
 
     An access outside RAM leaves: a load aborts with MMIO_READ and is executed again with `answer` set; a
-    store sets `leaving`, and the instruction goes on to its end.
+    store sets `leaving`, and the instruction goes on to its end. FAULT_TVAL is then the virtual address, for
+    a machine that has nothing there.
     """
 
     def __init__(self, h: HartWords, memory: Memory, pages: PageCache) -> None:
@@ -158,6 +159,7 @@ class MemoryAccess:
     def _device(self, va: int, pa: int, size_bytes: int, access: int) -> None:
         if va % size_bytes:
             raise self.trap(_MISALIGNED[access], va)
+        self.words[FAULT_TVAL] = va
         self.words[EXIT_ADDRESS] = pa
         self.words[EXIT_SIZE] = size_bytes
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from threading import Lock
 
 from innkeeper.engines.engine import Exit, ExitReason, GuestRam
+from innkeeper.engines.reference.floating import number_of
 from innkeeper.engines.reference.hart import ReferenceHart
 from innkeeper.engines.reference.pages import PageCache
 from innkeeper.engines.reference.ram import RamSurroundings
@@ -79,11 +80,14 @@ class ReferenceVcpu:
         self._h = HartWords(self.words, surroundings)
         self._hart = ReferenceHart(self._h, surroundings, self._pages)
         self._served_requests = 0
+        self._left_by_store: int | None = None
+        """Address of the store that the last `run` left for."""
 
     def run(self, budget: int) -> Exit:
         """Execute up to `budget` instructions; other harts get their turn every POLL_INTERVAL of them."""
         words = self.words
         words[SLICE] = words[BUDGET] = budget
+        self._left_by_store = None
         outcome = OUTCOME_NEXT
         try:
             while outcome == OUTCOME_NEXT and words[BUDGET]:
@@ -123,6 +127,7 @@ class ReferenceVcpu:
         if reason == ExitReason.MMIO_READ:
             return Exit(reason, words[EXIT_ADDRESS], words[EXIT_SIZE])
         if reason == ExitReason.MMIO_WRITE:
+            self._left_by_store = number_of(self._hart.pc)
             return Exit(reason, words[EXIT_ADDRESS], words[EXIT_SIZE], words[EXIT_VALUE])
         return Exit(reason)
 
@@ -140,9 +145,16 @@ class ReferenceVcpu:
         self._count_one()
 
     def raise_exception(self, cause: int, tval: int) -> None:
-        """Let the instruction at pc trap; counts as one instruction."""
+        """Let the instruction at pc trap, or after MMIO_WRITE the store that left.
+
+        That store has changed nothing but pc and is counted already; everything else counts as one now.
+        """
+        if self._left_by_store is None:
+            self._count_one()
+        else:
+            self.words[PC] = self._left_by_store
+            self._left_by_store = None
         raise_exception(self._h, cause, tval)
-        self._count_one()
 
     def _count_one(self) -> None:
         self.words[INSTRET] = (self.words[INSTRET] + 1) & M64
@@ -169,4 +181,5 @@ class ReferenceVcpu:
         """See `reset_words`."""
         reset_words(self.words, pc, privilege, a0, a1)
         self._hart.system_called = False
+        self._left_by_store = None
         self._pages.flush(self.words)
