@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from innkeeper.cli.doctor import Check
@@ -75,13 +75,13 @@ class ImageRow:
 
 def make_machine(options: GuestOptions, progress: ProgressDisplay) -> GuestMachine:
     """The VM that `options` describe. ConfigError if there can be no such VM."""
-    from innkeeper.vmm import DiskSpec, Machine
+    from innkeeper.vmm import Machine
 
-    machine = Machine(
+    return Machine(
         **({} if options.image is None else {"image": options.image}),
         cpus=options.cpus,
         memory_bytes=options.memory_bytes,
-        disks=[DiskSpec.parse(disk) for disk in options.disks],
+        disks=options.disks,
         kernel=options.kernel,
         initrd=options.initrd,
         append=options.append,
@@ -90,7 +90,6 @@ def make_machine(options: GuestOptions, progress: ProgressDisplay) -> GuestMachi
         timeout_s=options.timeout_s,
         progress=progress.report,
     )
-    return cast(GuestMachine, machine)
 
 
 def list_images() -> list[ImageRow]:
@@ -111,7 +110,7 @@ def pull_image(name: str, progress: ProgressDisplay) -> None:
     from innkeeper import images
     from innkeeper.vmm import GuestJobRunner
 
-    images.ensure(name, progress, GuestJobRunner())
+    images.ensure(name, progress, GuestJobRunner(progress=progress.report))
 
 
 def remove_image(name: str) -> None:

@@ -25,7 +25,7 @@ def run_command(parts: Parts, options: GuestOptions, command: Sequence[str]) -> 
             stderr=_forward_to(STDERR, progress),
         )
     if result.timed_out:
-        say(f"the command did not end within {options.timeout_s:g} s (give it more with --timeout)")
+        _say_timed_out("command", options.timeout_s or 0)
         return STATUS_TIMEOUT
     return result.returncode
 
@@ -35,7 +35,14 @@ def run_attached(parts: Parts, options: GuestOptions) -> int:
     with ProgressDisplay() as progress, parts.machine(options, progress) as machine:
         if sys.stdin is not None and sys.stdin.isatty():
             say("Ctrl-] q leaves the guest")
-        return machine.run_console(STDIN, STDOUT)
+        status = machine.run_console(STDIN, STDOUT)
+    if status == STATUS_TIMEOUT and options.timeout_s is not None:
+        _say_timed_out("guest", options.timeout_s)
+    return status
+
+
+def _say_timed_out(what: str, timeout_s: float) -> None:
+    say(f"the {what} did not end within {timeout_s:g} s (give it more with --timeout)")
 
 
 def _is_open(descriptor: int) -> bool:
