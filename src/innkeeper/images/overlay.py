@@ -107,7 +107,7 @@ class OverlayDisk(ClusterDisk):
         used = {entry for entry in table if entry > ZERO}
         first = header.data_offset_bytes
         self._end = max(used, default=first - CLUSTER_BYTES) + CLUSTER_BYTES
-        self._free = [where for where in range(first, self._end, CLUSTER_BYTES)]
+        self._free = [where for where in range(first, self._end, CLUSTER_BYTES) if where not in used]
 
     @staticmethod
     def create(path: Path, base_path: Path, size_bytes: int | None = None) -> None:

@@ -28,6 +28,8 @@ from innkeeper.spec.virtio import (
 )
 
 OUTPUT_BUFFER_LIMIT_BYTES = 1 << 20
+__all__ = ["ConsolePort", "PortConfig", "VirtioConsole"]
+
 # A guest that repeats PORT_READY without reading the answers must not make us collect them.
 CONTROL_LIMIT_MESSAGES = 1024
 
