@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +14,9 @@ from typer.main import get_command
 from innkeeper.cli.failures import STATUS_ERROR, STATUS_INTERRUPTED, exit_status, say
 from innkeeper.cli.parts import GuestOptions, Parts
 from innkeeper.errors import ConfigError
+
+Action = Callable[[], int]
+"""What a command does once its arguments are understood: outside Typer, which treats exceptions in its way."""
 
 SEPARATOR = "--"
 IMAGE_HELP = "Its name; see inn images."
@@ -53,7 +56,7 @@ def _invoke(arguments: list[str], parts: Parts) -> int:
     # Typer brings its own copy of click or uses the installed one, by version: the class is asked for here.
     usage_error: type[Any] = typer.BadParameter.__mro__[1]
     try:
-        status = get_command(app)(arguments or ["--help"], standalone_mode=False, obj=Call(parts, command))
+        asked = get_command(app)(arguments or ["--help"], standalone_mode=False, obj=Call(parts, command))
     except usage_error as error:
         path = error.ctx.command_path if getattr(error, "ctx", None) else "inn"
         message = error.format_message().rstrip(".")
@@ -61,7 +64,7 @@ def _invoke(arguments: list[str], parts: Parts) -> int:
         return STATUS_ERROR
     except typer.Abort:
         return STATUS_INTERRUPTED
-    return int(status or 0)
+    return asked() if callable(asked) else int(asked or 0)
 
 
 def _print_version(wanted: bool) -> None:
@@ -107,7 +110,7 @@ def _run(
     timeout: Annotated[
         str | None, typer.Option(metavar="SECONDS", help="End the guest after this time; status 124.")
     ] = None,
-) -> int:
+) -> Action:
     """Boot a guest: with a terminal, or for one command whose status is returned.
 
     Ctrl-] q leaves a guest with a terminal.
@@ -132,10 +135,11 @@ def _run(
         timeout_s=None if timeout is None else parse_timeout_s(timeout),
     )
     if call.command is None:
-        return run.run_attached(call.parts, options)
-    if not call.command:
+        return lambda: run.run_attached(call.parts, options)
+    command = call.command
+    if not command:
         raise ConfigError("no command stands after --", "as in inn run -- uname -a")
-    return run.run_command(call.parts, options, call.command)
+    return lambda: run.run_command(call.parts, options, command)
 
 
 def _parse_cpus(text: str) -> int:
@@ -146,43 +150,43 @@ def _parse_cpus(text: str) -> int:
 
 
 @images_app.callback(invoke_without_command=True)
-def _images(context: typer.Context, as_json: Json = False) -> int:
+def _images(context: typer.Context, as_json: Json = False) -> Action | None:
     """List, pull and remove the images that guests boot. Alone it lists them."""
     from innkeeper.cli import images
 
     if context.invoked_subcommand is None:
-        return images.list_images(context.obj.parts, as_json)
+        return lambda: images.list_images(context.obj.parts, as_json)
     if as_json:
         raise ConfigError("--json stands after the command", "inn images ls --json")
-    return 0
+    return None
 
 
 @images_app.command("ls")
-def _images_ls(context: typer.Context, as_json: Json = False) -> int:
+def _images_ls(context: typer.Context, as_json: Json = False) -> Action:
     """List what can be booted, and what of it is in the cache."""
     from innkeeper.cli import images
 
-    return images.list_images(context.obj.parts, as_json)
+    return lambda: images.list_images(context.obj.parts, as_json)
 
 
 @images_app.command("pull")
 def _images_pull(
     context: typer.Context, image: Annotated[str, typer.Argument(metavar="IMAGE", help=IMAGE_HELP)]
-) -> int:
+) -> Action:
     """Build an image in the cache now, so that inn run starts at once."""
     from innkeeper.cli import images
 
-    return images.pull_image(context.obj.parts, image)
+    return lambda: images.pull_image(context.obj.parts, image)
 
 
 @images_app.command("rm")
 def _images_rm(
     context: typer.Context, image: Annotated[list[str], typer.Argument(metavar="IMAGE", help=IMAGE_HELP)]
-) -> int:
+) -> Action:
     """Take images out of the cache."""
     from innkeeper.cli import images
 
-    return images.remove_images(context.obj.parts, image)
+    return lambda: images.remove_images(context.obj.parts, image)
 
 
 @app.command("bench")
@@ -190,16 +194,16 @@ def _bench(
     context: typer.Context,
     against: Annotated[str | None, typer.Option(metavar="PEER", help="Measure this too: qemu.")] = None,
     as_json: Json = False,
-) -> int:
+) -> Action:
     """Measure the engine: boot and real workloads, as ratios to a peer in the same run."""
     from innkeeper.cli import bench
 
-    return bench.measure(context.obj.parts, against, as_json)
+    return lambda: bench.measure(context.obj.parts, against, as_json)
 
 
 @app.command("doctor")
-def _doctor(context: typer.Context, as_json: Json = False) -> int:
+def _doctor(context: typer.Context, as_json: Json = False) -> Action:
     """Say what this host offers, what would be chosen, and what to do about what is missing."""
     from innkeeper.cli import doctor
 
-    return doctor.report(context.obj.parts.checks(), as_json)
+    return lambda: doctor.report(context.obj.parts.checks(), as_json)
