@@ -10,7 +10,7 @@ from innkeeper.isa.riscv.decoder import decode
 from innkeeper.isa.riscv.definition import INSTRUCTIONS
 from innkeeper.isa.riscv.state import MSTATUS, MTVEC, PC, PRIV, SATP, SEPC, STVEC, F, X
 from innkeeper.spec import riscv as spec
-from tests.unit.engines.reference.test_vcpu import Bench
+from tests.unit.engines.reference.one_vcpu import Bench
 from tests.unit.isa.riscv.bare_hart import RAM_BASE, RAM_BYTES
 
 CODE_WORDS = 64

@@ -4,15 +4,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 
 import pytest
 
 from innkeeper.engines.engine import Exit, ExitReason
-from innkeeper.engines.reference.engine import ReferenceEngine
 from innkeeper.engines.reference.turns import Turns
-from innkeeper.engines.reference.vcpu import ReferenceVcpu
-from innkeeper.isa.riscv.counters import retired
 from innkeeper.isa.riscv.state import (
     EXIT_SIZE,
     FAULT_TVAL,
@@ -21,49 +17,19 @@ from innkeeper.isa.riscv.state import (
     MIE,
     MSTATUS,
     MTVAL,
-    MTVEC,
     PC,
     POLL_INTERVAL,
     PRIV,
-    REQUEST,
-    SATP,
     SCAUSE,
     SEPC,
     STVEC,
     X,
 )
 from innkeeper.spec.riscv import MIP_SEIP, MIP_SSIP, MSTATUS_SIE, PRIV_M, PRIV_S
-from tests.unit.isa.riscv.bare_hart import CODE, RAM_BASE, PlainRam, encode
+from tests.unit.engines.reference.one_vcpu import HANDLER, NOP, SPIN, Bench
+from tests.unit.isa.riscv.bare_hart import CODE, RAM_BASE, encode
 
-HANDLER = RAM_BASE + 0x3000
 UART = 0x1000_0000
-SPIN = encode("jal")
-NOP = encode("addi")
-
-
-class Bench:
-    """One engine, its RAM, and a vCPU that starts at CODE."""
-
-    def __init__(self, program: Sequence[int] = (), privilege: int = PRIV_S) -> None:
-        self.ram = PlainRam()
-        self.time_ns = 0
-        self.engine = ReferenceEngine(self.ram, lambda: self.time_ns)
-        self.vcpu = self.add(0)
-        self.put(CODE, program)
-        self.put(HANDLER, [SPIN])
-        self.vcpu.reset(CODE, privilege, 10, 11)
-        self.vcpu.words[MTVEC] = self.vcpu.words[STVEC] = HANDLER
-
-    def add(self, index: int, instructions_per_tick: int = 0) -> ReferenceVcpu:
-        return self.engine.create_vcpu(index, ecall_exits=True, instructions_per_tick=instructions_per_tick)
-
-    def put(self, address: int, program: Sequence[int]) -> None:
-        for i, word in enumerate(program):
-            self.ram.put(address + 4 * i, word, 4)
-
-    @property
-    def retired(self) -> int:
-        return retired(self.vcpu.words)
 
 
 COUNT = [encode("addi", rd=1, rs1=1, imm=1), encode("jal", imm=-4)]
@@ -206,76 +172,6 @@ def test_supervisor_timer_by_clock_and_by_instructions() -> None:
     virtual.run(1)
     virtual.run(1)
     assert virtual.words[PC] == HANDLER
-
-
-def paged(bench: Bench, target: int) -> None:
-    """Sv39 with RAM where it is (user and supervisor code apart) and 0x4000_0000 mapped to `target`."""
-    root = RAM_BASE + 0x4000
-    bench.ram.put(root + 8, (root + 0x1000) >> 12 << 10 | 1)
-    bench.ram.put(root + 16, RAM_BASE >> 12 << 10 | 0xCF)
-    bench.ram.put(root + 0x1000, (root + 0x2000) >> 12 << 10 | 1)
-    bench.ram.put(root + 0x2000, target >> 12 << 10 | 0xC7)
-    bench.vcpu.words[SATP] = 8 << 60 | root >> 12
-    bench.vcpu.flush()
-
-
-@pytest.mark.parametrize("how", ["sfence", "flush", "remote_fence", "request", "satp"])
-def test_a_changed_mapping_is_seen_after_a_fence(how: str) -> None:
-    load = encode("ld", rd=3, rs1=1)
-    program = {
-        "sfence": [load, encode("sfence.vma"), load],
-        "satp": [load, encode("csrrw", csr=0x180, rs1=7), load],
-    }
-    bench = Bench(program.get(how, [load, NOP, load]))
-    one, two = RAM_BASE + 0x8000, RAM_BASE + 0x9000
-    bench.ram.put(one, 1)
-    bench.ram.put(two, 2)
-    paged(bench, one)
-    bench.vcpu.words[X + 1] = 0x4000_0000
-    bench.vcpu.run(1)
-    assert bench.vcpu.words[X + 3] == 1
-    if how == "satp":
-        root = RAM_BASE + 0xC000
-        for table in range(3):
-            at = RAM_BASE + 0x4000 + 0x1000 * table
-            bench.ram.buffer[root - RAM_BASE + 0x1000 * table :][:4096] = bench.ram.buffer[at - RAM_BASE :][
-                :4096
-            ]
-        bench.ram.put(root + 0x8, (root + 0x1000) >> 12 << 10 | 1)
-        bench.ram.put(root + 0x1000, (root + 0x2000) >> 12 << 10 | 1)
-        bench.ram.put(root + 0x2000, two >> 12 << 10 | 0xC7)
-        bench.vcpu.words[X + 7] = 8 << 60 | 5 << 44 | root >> 12
-    else:
-        bench.ram.put(RAM_BASE + 0x6000, two >> 12 << 10 | 0xC7)
-    if how == "flush":
-        bench.vcpu.flush()
-    elif how == "remote_fence":
-        bench.engine.remote_fence(1, instruction=False)
-    elif how == "request":
-        bench.vcpu.words[REQUEST] += 1
-    bench.vcpu.run(2)
-    assert bench.vcpu.words[X + 3] == 2
-
-
-def test_what_the_kernel_may_read_the_user_may_not() -> None:
-    """A page that S-mode has used is not open to U-mode behind its back."""
-    bench = Bench([encode("ld", rd=3, rs1=1), encode("sret")])
-    paged(bench, RAM_BASE + 0x8000)
-    bench.vcpu.words[X + 1] = 0x4000_0000
-    bench.vcpu.words[SEPC] = CODE
-    bench.vcpu.run(3)
-    assert (bench.vcpu.words[SCAUSE], bench.vcpu.words[SEPC]) == (12, CODE), "supervisor code in U-mode"
-    assert bench.vcpu.words[PRIV] == PRIV_S
-
-
-def test_protection_changes_are_seen() -> None:
-    bench = Bench(
-        [encode("ld", rd=3, rs1=1), encode("csrrw", csr=0x3A0, rs1=5), encode("ld", rd=3, rs1=1)], PRIV_M
-    )
-    bench.vcpu.words[X + 1], bench.vcpu.words[X + 5] = RAM_BASE + 0x8000, 0x9C
-    bench.vcpu.words[128] = (1 << 54) - 1
-    bench.vcpu.run(3)
-    assert (bench.vcpu.words[MCAUSE], bench.vcpu.words[MTVAL]) == (5, RAM_BASE + 0x8000)
 
 
 def test_two_harts_count_to_the_right_sum() -> None:
