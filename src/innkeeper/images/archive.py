@@ -22,7 +22,9 @@ class Archive:
     Its release is verified; indices are loaded when they are first asked for. Obtain with `open_archive`.
     """
 
-    def __init__(self, downloads: Downloads, mirror: str, suite: str, release: Release, architecture: str) -> None:
+    def __init__(
+        self, downloads: Downloads, mirror: str, suite: str, release: Release, architecture: str
+    ) -> None:
         self._downloads = downloads
         self._mirror = mirror
         self._suite = suite
@@ -31,7 +33,7 @@ class Archive:
         self.release = release
 
     def index(self, component: str) -> PackageIndex:
-        """The packages of `component` (`main`, `main/debian-installer`). Raises HostError as `Downloads.files`."""
+        """The packages of `component`, for example `main`. Raises HostError as `Downloads.files`."""
         if component not in self._indices:
             self._indices[component] = PackageIndex(self._load_index(component))
         return self._indices[component]
@@ -53,7 +55,8 @@ class Archive:
                 except (NotOnMirror, DigestMismatch) as error:
                     failure = error
         raise failure or NotOnMirror(
-            f"{self._mirror} has no {folder} in {self._suite}", "set INNKEEPER_MIRROR to a mirror that carries riscv64"
+            f"{self._mirror} has no {folder} in {self._suite}",
+            "set INNKEEPER_MIRROR to a mirror that carries riscv64",
         )
 
     def fetch(self, title: str, packages: Sequence[Package]) -> list[Path]:
@@ -65,13 +68,16 @@ class Archive:
 
 def _decompress(path: Path, suffix: str) -> bytes:
     try:
-        opened = lzma.open(path) if suffix == ".xz" else gzip.open(path)
-        with opened as stream:
+        with lzma.open(path) if suffix == ".xz" else gzip.open(path) as stream:
             data = stream.read(_INDEX_LIMIT_BYTES + 1)
     except (OSError, EOFError, lzma.LZMAError) as error:
-        raise HostError(f"the package index {path} cannot be unpacked: {error}", "remove it and try again") from error
+        raise HostError(
+            f"the package index {path} cannot be unpacked: {error}", "remove it and try again"
+        ) from error
     if len(data) > _INDEX_LIMIT_BYTES:
-        raise HostError("the package index is larger than any of Debian's", "set INNKEEPER_MIRROR to another mirror")
+        raise HostError(
+            "the package index is larger than any of Debian's", "set INNKEEPER_MIRROR to another mirror"
+        )
     return data
 
 

@@ -62,7 +62,12 @@ class Builder:
         return kernel.release
 
     def disk_image(
-        self, definition: ImageDefinition, contents: DiskContents, base: "BaseFiles", folder: Path, runner: GuestRunner
+        self,
+        definition: ImageDefinition,
+        contents: DiskContents,
+        base: "BaseFiles",
+        folder: Path,
+        runner: GuestRunner,
     ) -> str:
         """Write the root disk of a `disk` image into `folder`; return Debian's version.
 
@@ -71,10 +76,15 @@ class Builder:
         archive = self.archive(definition)
         packages = resolve(archive.index("main"), contents.packages, contents.excluded)
         paths = archive.fetch(f"{definition.name}: {len(packages)} packages", packages)
-        tools = [path for path, package in zip(paths, packages, strict=True) if package.name in builder_packages()]
+        tools = [
+            path for path, package in zip(paths, packages, strict=True) if package.name in builder_packages()
+        ]
         tar_path, disk_path = folder / "root.tar", folder / "root.building"
         try:
-            with reporting(self.progress, "unpack packages", len(paths), "steps") as task, replacing(tar_path) as stream:
+            with (
+                reporting(self.progress, "unpack packages", len(paths), "steps") as task,
+                replacing(tar_path) as stream,
+            ):
                 write_root(stream, paths, contents.left_out, _settings(definition, contents), task)
                 stream.write(bytes(-stream.tell() % 512))
             with storing(folder), disk_path.open("wb") as disk:
@@ -99,7 +109,9 @@ class Builder:
         return archive.release.version
 
     def _run(self, job: GuestJob, packages: int, runner: GuestRunner) -> None:
-        with reporting(self.progress, "install packages in a guest", packages + _BUILD_STEPS, "steps") as task:
+        with reporting(
+            self.progress, "install packages in a guest", packages + _BUILD_STEPS, "steps"
+        ) as task:
             output = _BuildOutput(task)
             status = runner.run(job, output.feed)
         if status != 0:
@@ -154,7 +166,9 @@ def _settings(definition: ImageDefinition, contents: DiskContents) -> dict[str, 
         f"Types: deb\nURIs: http://security.debian.org/debian-security\nSuites: {codename}-security\n"
         "Components: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"
     )
-    autologin = "[Service]\nExecStart=\nExecStart=-/sbin/agetty --autologin root --noclear --keep-baud %I $TERM\n"
+    autologin = (
+        "[Service]\nExecStart=\nExecStart=-/sbin/agetty --autologin root --noclear --keep-baud %I $TERM\n"
+    )
     return {
         "etc/hostname": "innkeeper\n",
         "etc/hosts": "127.0.0.1 localhost innkeeper\n::1 localhost ip6-localhost ip6-loopback\n",

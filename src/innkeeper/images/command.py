@@ -15,7 +15,9 @@ def _to_bytes(text: str | bytes) -> bytes:
     """Bytes of an argument: undecodable ones come back as they were (PEP 383)."""
     data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
     if b"\0" in data:
-        raise ConfigError("an argument of the command holds a NUL byte", "leave it out: no program can receive it")
+        raise ConfigError(
+            "an argument of the command holds a NUL byte", "leave it out: no program can receive it"
+        )
     return data
 
 
@@ -27,7 +29,7 @@ def _quoted(text: str | bytes) -> bytes:
 def command_archive(argv: Sequence[str | bytes], env: Mapping[str, str], cwd: str | None) -> bytes:
     """Return a newc archive with `/innkeeper/command`: a shell fragment that becomes the command.
 
-    `env` is added to the guest's default environment, `cwd` is a folder in the guest (None: the default, `/root`).
+    `env` is added to the guest's default environment, `cwd` is a folder in the guest (None: `/root`).
     Raises ConfigError for an empty `argv`, a NUL byte, or a variable name that a shell cannot hold.
     """
     if not argv or not argv[0]:
@@ -37,7 +39,9 @@ def command_archive(argv: Sequence[str | bytes], env: Mapping[str, str], cwd: st
         lines.append(b"cd -- " + _quoted(cwd) + b" || exit 127")
     for name, value in env.items():
         if not _VARIABLE.fullmatch(name):
-            raise ConfigError(f"{name!r} is not a name for an environment variable", "use letters, digits and _")
+            raise ConfigError(
+                f"{name!r} is not a name for an environment variable", "use letters, digits and _"
+            )
         lines.append(b"export " + name.encode() + b"=" + _quoted(value))
     lines.append(b"exec " + b" ".join(_quoted(word) for word in argv))
     writer = Writer()

@@ -22,7 +22,7 @@ _FIELD_LIMIT = 1 << 32
 
 @dataclass(frozen=True)
 class Entry:
-    """One file. `mode` has type and permission bits as in `st_mode`; `data` is the target of a symbolic link."""
+    """One file. `mode` has type and permission bits as in `st_mode`; `data` of a link is its target."""
 
     path: bytes
     mode: int
@@ -103,7 +103,9 @@ def read_entries(archive: bytes) -> Iterator[Entry]:
         except ValueError as error:
             raise ConfigError(f"the initramfs archive is damaged: {error}", "make it again") from error
         if name != _TRAILER:
-            yield Entry(name, fields[1], archive[data_start : data_start + fields[6]], (fields[9], fields[10]))
+            yield Entry(
+                name, fields[1], archive[data_start : data_start + fields[6]], (fields[9], fields[10])
+            )
 
 
 def join_initrd(*archives: bytes) -> bytes:

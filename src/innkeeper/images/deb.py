@@ -17,7 +17,13 @@ import zstandard
 
 from innkeeper.errors import HostError
 
-_DAMAGED = (arpy.ArchiveFormatError, arpy.ArchiveAccessError, tarfile.TarError, lzma.LZMAError, zstandard.ZstdError)
+_DAMAGED = (
+    arpy.ArchiveFormatError,
+    arpy.ArchiveAccessError,
+    tarfile.TarError,
+    lzma.LZMAError,
+    zstandard.ZstdError,
+)
 
 
 def _decompressed(name: str, stream: IO[bytes]) -> IO[bytes]:
@@ -44,13 +50,17 @@ def open_member(path: Path, member: str) -> Iterator[tarfile.TarFile]:
             for entry in package:
                 name = entry.header.name.decode("ascii", "replace").rstrip("/")
                 if name == f"{member}.tar" or name.startswith(f"{member}.tar."):
-                    with _decompressed(name, cast(IO[bytes], entry)) as stream:
-                        with tarfile.open(fileobj=stream, mode="r|") as tar:
-                            yield tar
+                    with (
+                        _decompressed(name, cast(IO[bytes], entry)) as stream,
+                        tarfile.open(fileobj=stream, mode="r|") as tar,
+                    ):
+                        yield tar
                     return
         raise tarfile.ReadError(f"no {member}.tar in it")
     except (*_DAMAGED, EOFError) as error:
-        raise HostError(f"{path} is not a whole Debian package: {error}", "remove the file and try again") from error
+        raise HostError(
+            f"{path} is not a whole Debian package: {error}", "remove the file and try again"
+        ) from error
 
 
 def normal_path(name: str) -> str:
@@ -60,5 +70,8 @@ def normal_path(name: str) -> str:
     """
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if ".." in parts:
-        raise HostError(f"a package holds the path {name}, which leaves the root", "set INNKEEPER_MIRROR to another mirror")
+        raise HostError(
+            f"a package holds the path {name}, which leaves the root",
+            "set INNKEEPER_MIRROR to another mirror",
+        )
     return "/".join(parts)

@@ -13,7 +13,7 @@ ImageKind = Literal["initramfs", "disk"]
 
 @dataclass(frozen=True)
 class KernelSource:
-    """Packages to take a kernel from: one whose name matches `pattern` (group `release`), and companions."""
+    """Packages with a kernel: one whose name matches `pattern` (group `release`), and companions."""
 
     component: str
     pattern: str
@@ -22,7 +22,7 @@ class KernelSource:
 
 @dataclass(frozen=True)
 class ArchiveChoice:
-    """Which Debian: `suites` are names of one release, tried in turn; `codename` is what it must call itself."""
+    """Packages with a kernel: one whose name matches `pattern` (group `release`), and companions."""
 
     codename: str
     suites: tuple[str, ...]
@@ -70,7 +70,7 @@ def _disk(table: dict[str, Any]) -> DiskContents:
 
 
 def parse_definition(text: str, source: str) -> ImageDefinition:
-    """Parse one file of the catalog. Raises ConfigError, naming `source`, if a field is missing or of a wrong type."""
+    """Parse one file of the catalog. Raises ConfigError, naming `source`, if a field is missing or wrong."""
     try:
         table = tomllib.loads(text)
         kind = table["kind"]
@@ -101,7 +101,9 @@ def catalog() -> list[ImageDefinition]:
     """Every image that can be booted by name, the default (`small`) first, then by name."""
     folder = files("innkeeper.images") / "catalog"
     definitions = [
-        parse_definition(item.read_text("utf-8"), item.name) for item in folder.iterdir() if item.name.endswith(".toml")
+        parse_definition(item.read_text("utf-8"), item.name)
+        for item in folder.iterdir()
+        if item.name.endswith(".toml")
     ]
     return sorted(definitions, key=lambda definition: (definition.name != "small", definition.name))
 

@@ -73,7 +73,9 @@ class Downloads:
                 headers={"Accept-Encoding": "identity", "User-Agent": "innkeeper"},
             )
         except (ValueError, httpx.InvalidURL, ImportError) as error:
-            raise ConfigError(f"the proxy settings cannot be used: {error}", "correct http_proxy and https_proxy") from error
+            raise ConfigError(
+                f"the proxy settings cannot be used: {error}", "correct http_proxy and https_proxy"
+            ) from error
 
     def __enter__(self) -> "Downloads":
         return self

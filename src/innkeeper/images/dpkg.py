@@ -16,7 +16,7 @@ _NOT_KEPT = frozenset({"control"})
 
 @dataclass
 class Unpacked:
-    """One package as dpkg will see it. `members` are the files of its control archive, `paths` what it ships."""
+    """One package as dpkg will see it: the files of its control archive, and the paths it ships."""
 
     name: str
     members: dict[str, tuple[bytes, int]]
@@ -31,7 +31,7 @@ class Unpacked:
 
     @property
     def record_name(self) -> str:
-        """What its files below `/var/lib/dpkg/info` are called: with the architecture if several may be installed."""
+        """How its files in `/var/lib/dpkg/info` start: with the architecture if several may be installed."""
         fields = parse_paragraph(self._control)
         return f"{self.name}:{fields['architecture']}" if fields.get("multi-arch") == "same" else self.name
 
@@ -46,14 +46,22 @@ class Unpacked:
     def status(self) -> str:
         """Its paragraph in `/var/lib/dpkg/status`."""
         first, _, rest = self._control.partition("\n")
-        conffiles = "".join(f"\n {path} {self.digests[path]}" for path in self.conffiles if path in self.digests)
-        return f"{first}\nStatus: install ok unpacked\n{rest}" + (f"\nConffiles:{conffiles}" if conffiles else "") + "\n"
+        conffiles = "".join(
+            f"\n {path} {self.digests[path]}" for path in self.conffiles if path in self.digests
+        )
+        return (
+            f"{first}\nStatus: install ok unpacked\n{rest}"
+            + (f"\nConffiles:{conffiles}" if conffiles else "")
+            + "\n"
+        )
 
     def records(self) -> dict[str, tuple[bytes, int]]:
         """Its files below `/var/lib/dpkg/info`: name to contents and permission bits."""
         listed = "".join(f"/{path}\n" for path in [".", *self.paths]).encode()
         kept = {
-            f"{self.record_name}.{name}": value for name, value in self.members.items() if name not in _NOT_KEPT
+            f"{self.record_name}.{name}": value
+            for name, value in self.members.items()
+            if name not in _NOT_KEPT
         }
         return {f"{self.record_name}.list": (listed, 0o644), **kept}
 

@@ -43,13 +43,15 @@ def read_busybox(package: Path) -> bytes:
 def applet_names(busybox: bytes) -> list[str]:
     """Names of the programs inside a busybox: its sorted table of NUL-terminated names.
 
-    Read from the program because a riscv64 one cannot be asked on this host. Raises HostError if there is none.
+    Read from the program because a riscv64 one cannot be asked here. Raises HostError if there is none.
     """
     match = _APPLETS.search(busybox)
     names = match[1].decode("ascii").split("\0")[:-1] if match else []
     ordered = [name for number, name in enumerate(names) if number == 0 or name > names[number - 1]]
     if "sh" not in names or "mount" not in names or len(ordered) != len(names):
-        raise HostError("busybox has no table of programs that can be read", "report it with the version of the package")
+        raise HostError(
+            "busybox has no table of programs that can be read", "report it with the version of the package"
+        )
     return names
 
 
@@ -71,7 +73,7 @@ def _add_modules(writer: Writer, kernel: Kernel, early: Sequence[str]) -> None:
 
 
 def build_initramfs(kernel: Kernel, busybox: bytes, early_modules: Sequence[str]) -> bytes:
-    """Return the archive, uncompressed: the host puts it into guest memory, so unpacking would only cost time.
+    """Return the archive, uncompressed: it is put into guest memory, so unpacking would only cost time.
 
     `early_modules` are loaded before anything else, the others when a device or a file system asks for them.
     """

@@ -31,7 +31,7 @@ _IMAGE_LIMIT_BYTES = 256 << 20
 
 @dataclass(frozen=True)
 class Module:
-    """One kernel module, decompressed. Names have `_` for `-`. `soft` are wanted before it but not required."""
+    """One kernel module, decompressed. Names have `_` for `-`; `soft` are to be loaded before it too."""
 
     name: str
     data: bytes
@@ -70,13 +70,17 @@ def _module_information(name: str, data: bytes) -> Module:
         section = ELFFile(io.BytesIO(data)).get_section_by_name(".modinfo")
         text = section.data().decode("utf-8", "replace") if section is not None else ""
     except (ELFError, ValueError) as error:
-        raise HostError(f"kernel module {name} is damaged: {error}", "try again with another mirror") from error
+        raise HostError(
+            f"kernel module {name} is damaged: {error}", "try again with another mirror"
+        ) from error
     values: dict[str, list[str]] = {}
     for item in text.split("\0"):
         key, equals, value = item.partition("=")
         if equals:
             values.setdefault(key, []).append(value)
-    needs = [word.replace("-", "_") for value in values.get("depends", []) for word in value.split(",") if word]
+    needs = [
+        word.replace("-", "_") for value in values.get("depends", []) for word in value.split(",") if word
+    ]
     soft = [
         word.replace("-", "_")
         for value in values.get("softdep", [])
@@ -103,7 +107,9 @@ def check_image(data: bytes, what: str) -> bytes:
         with gzip.open(io.BytesIO(data)) as stream:
             data = stream.read(_IMAGE_LIMIT_BYTES)
     if data[_IMAGE_MAGIC_OFFSET : _IMAGE_MAGIC_OFFSET + 4] != _IMAGE_MAGIC:
-        raise HostError(f"{what} is not an uncompressed RISC-V kernel image", "set INNKEEPER_MIRROR to another mirror")
+        raise HostError(
+            f"{what} is not an uncompressed RISC-V kernel image", "set INNKEEPER_MIRROR to another mirror"
+        )
     return data
 
 
@@ -135,13 +141,15 @@ class _Contents:
                     self.modules[module[1].replace("-", "_")] = (stream.read(), module[2])
 
     def module(self, name: str) -> Module | None:
-        """Module `name`, None if it is built in. Raises ConfigError if the packages have it in neither way."""
+        """Module `name`, None if it is built in. Raises ConfigError if the packages do not have it."""
         if name in self.modules:
             data, suffix = self.modules[name]
             return _module_information(name, _uncompressed(data, suffix))
         if name in self.builtin:
             return None
-        raise ConfigError(f"the kernel's packages have no module {name}", "report it: the catalog names a wrong set")
+        raise ConfigError(
+            f"the kernel's packages have no module {name}", "report it: the catalog names a wrong set"
+        )
 
 
 def read_kernel(release: str, packages: Sequence[Path], wanted: Iterable[str]) -> Kernel:
@@ -169,13 +177,13 @@ def read_kernel(release: str, packages: Sequence[Path], wanted: Iterable[str]) -
 
 
 def _soft_providers(module: Module, contents: _Contents) -> list[str]:
-    """Modules for soft dependencies, which may be aliases such as `crypto_crc32c`: the generic module serves."""
+    """Modules for soft dependencies; for an alias such as `crypto_crc32c` its generic module serves."""
     names = [name for soft in module.soft for name in (soft, f"{soft.removeprefix('crypto_')}_generic")]
     return [name for name in names if name in contents.modules]
 
 
 def _newest_release(index: PackageIndex, pattern: str) -> tuple[str, Package] | None:
-    """The release (`6.12.1-riscv64`) and package with the highest version whose name matches `pattern`."""
+    """The release and the package with the highest version, of those whose names match `pattern`."""
     compiled = re.compile(pattern)
     found = [
         (match["release"], package)
@@ -197,7 +205,9 @@ def fetch_kernel(archive: Archive, sources: Sequence[KernelSource], wanted: Sequ
             index = archive.index(source.component)
             newest = _newest_release(index, source.pattern)
             if newest is None:
-                raise NotOnMirror(f"the archive has no package {source.pattern}", "set INNKEEPER_MIRROR to another mirror")
+                raise NotOnMirror(
+                    f"the archive has no package {source.pattern}", "set INNKEEPER_MIRROR to another mirror"
+                )
             release, package = newest
             companions = [index.newest(name.format(release=release)) for name in source.companions]
             if None in companions:

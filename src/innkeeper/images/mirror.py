@@ -37,7 +37,10 @@ def _one_line_uris(text: str) -> Iterator[str]:
 def _deb822_uris(text: str) -> Iterator[str]:
     """URIs of the deb822 format. Source: sources.list(5), "deb822-style format"."""
     for fields in paragraphs(text):
-        if "deb" in fields.get("types", "").split() and fields.get("enabled", "yes").lower() not in ("no", "false"):
+        if "deb" in fields.get("types", "").split() and fields.get("enabled", "yes").lower() not in (
+            "no",
+            "false",
+        ):
             yield from fields.get("uris", "").split()
 
 

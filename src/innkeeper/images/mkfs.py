@@ -27,7 +27,9 @@ def _programs(packages: Sequence[Path]) -> dict[str, bytes]:
         with open_member(path, "data") as tar:
             for member in tar:
                 folder, _, name = normal_path(member.name).rpartition("/")
-                if not (name == "mke2fs" or (".so" in name and "/lib" in f"/{folder}" and "gconv" not in folder)):
+                if not (
+                    name == "mke2fs" or (".so" in name and "/lib" in f"/{folder}" and "gconv" not in folder)
+                ):
                     continue
                 stream = tar.extractfile(member) if member.isreg() else None
                 if stream is not None:
@@ -43,9 +45,13 @@ def _needed(program: bytes) -> tuple[list[str], str | None]:
     elf = ELFFile(io.BytesIO(program))
     dynamic = elf.get_section_by_name(".dynamic")
     names = (
-        [tag.needed for tag in dynamic.iter_tags("DT_NEEDED")] if isinstance(dynamic, DynamicSection) else []
+        [str(getattr(tag, "needed", "")) for tag in dynamic.iter_tags("DT_NEEDED")]
+        if isinstance(dynamic, DynamicSection)
+        else []
     )
-    loaders = [segment.get_interp_name() for segment in elf.iter_segments() if isinstance(segment, InterpSegment)]
+    loaders = [
+        segment.get_interp_name() for segment in elf.iter_segments() if isinstance(segment, InterpSegment)
+    ]
     return names, loaders[0].rpartition("/")[2] if loaders else None
 
 
@@ -73,12 +79,16 @@ def builder_archive(packages: Sequence[Path]) -> bytes:
         try:
             needed, interpreter = _needed(available[name])
         except ELFError as error:
-            raise HostError(f"{name} in Debian's packages is damaged: {error}", "use another mirror") from error
+            raise HostError(
+                f"{name} in Debian's packages is damaged: {error}", "use another mirror"
+            ) from error
         chosen.add(name)
         pending += [*needed, *([interpreter] if interpreter else [])]
         loader = interpreter or loader
         writer.file(f"{_FOLDER}/{name}", available[name], 0o755)
     script = f'#!/bin/sh\nexec /{_FOLDER}/{loader} --library-path /{_FOLDER} "$@"\n'
     writer.file(f"{_FOLDER}/run", script.encode(), 0o755)
-    writer.file("innkeeper/build-disk", (files("innkeeper.images") / "guest" / "build-disk").read_bytes(), 0o755)
+    writer.file(
+        "innkeeper/build-disk", (files("innkeeper.images") / "guest" / "build-disk").read_bytes(), 0o755
+    )
     return writer.archive()

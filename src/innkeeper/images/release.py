@@ -52,12 +52,13 @@ def verify_release(signed: bytes, keyring: list[Cert], source: str) -> Release:
     except Exception as error:  # pysequoia raises bare exceptions for every kind of failure
         raise HostError(
             f"the signature of {source} is not a valid one by Debian's archive key: {error}",
-            "the mirror or something on the way to it is damaged or hostile; set INNKEEPER_MIRROR to another one",
+            "the mirror or something on the way is damaged or hostile; set INNKEEPER_MIRROR to another one",
         ) from error
     if not verified.valid_sigs or verified.bytes is None:
         raise HostError(f"{source} carries no valid signature", "set INNKEEPER_MIRROR to another mirror")
     fields = parse_paragraph(verified.bytes.decode("utf-8", "replace"))
     listed = {
-        path: Listed(digest, int(size)) for digest, size, path in _DIGEST_LINE.findall(fields.get("sha256", ""))
+        path: Listed(digest, int(size))
+        for digest, size, path in _DIGEST_LINE.findall(fields.get("sha256", ""))
     }
     return Release(fields.get("codename", ""), fields.get("version", ""), fields.get("date", ""), listed)

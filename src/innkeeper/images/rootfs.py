@@ -30,7 +30,7 @@ class RootWriter:
     """Writes the tar archive of a root. Files are added before `finish`."""
 
     def __init__(self, stream: BinaryIO, left_out: Sequence[str]) -> None:
-        self._tar = tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT)
+        self._tar = tarfile.TarFile(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT)
         self._left_out = left_out
         self._folders: set[str] = set()
         self._packages: list[Unpacked] = []
@@ -82,7 +82,9 @@ class RootWriter:
         elif member.islnk():
             member.linkname = merged(normal_path(member.linkname))
         elif not (member.isreg() or member.issym()):
-            raise HostError(f"a package ships {name}, which is not a file, folder or link", "use another mirror")
+            raise HostError(
+                f"a package ships {name}, which is not a file, folder or link", "use another mirror"
+            )
         member.name = target
         member.uname = member.gname = ""
         member.pax_headers = {}

@@ -17,7 +17,7 @@ class GuestDisk:
 
 @dataclass(frozen=True)
 class GuestJob:
-    """One boot. `initrd` already holds a command (see `command_archive`); disks appear as /dev/vda, /dev/vdb."""
+    """One boot. `initrd` holds a command already (see `command_archive`); disks are /dev/vda, /dev/vdb."""
 
     kernel: Path
     initrd: bytes
@@ -30,8 +30,9 @@ class GuestRunner(Protocol):
     """Runs a guest to its end."""
 
     def run(self, job: GuestJob, on_output: Callable[[bytes], None]) -> int:
-        """Boot `job`, hand what arrives on innkeeper.stdout and innkeeper.stderr to `on_output`, and return the
-        number of the `exit` line on innkeeper.control once the guest is off.
+        """Boot `job` and return the number of the `exit` line on innkeeper.control once the guest is off.
+
+        What arrives on innkeeper.stdout and innkeeper.stderr goes to `on_output`.
 
         Raises InnkeeperError if the guest ends without that line.
         """

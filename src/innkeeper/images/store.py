@@ -112,7 +112,9 @@ def _build(image: ImageDefinition, builder: Builder, runner: GuestRunner | None)
     else:
         base = _boot_files(definition(image.base or "small"))
         files_of_base = BaseFiles(base.kernel, base.initrd, base.append)
-        version = builder.disk_image(image, image.disk, files_of_base, folder, require_runner(runner, image.name))
+        version = builder.disk_image(
+            image, image.disk, files_of_base, folder, require_runner(runner, image.name)
+        )
     # A disk is 8 GiB of mostly nothing: its length and time of change have to do.
     digest = sha256_of if image.disk is None else None
     remembered = {name: fingerprint(folder / name, digest) for name in _file_names(image)}
@@ -125,7 +127,9 @@ def _boot_files(image: ImageDefinition) -> BootFiles:
         folder = _folder(image.name)
         return BootFiles(folder / KERNEL_FILE, folder / INITRD_FILE, image.append, None)
     base = _boot_files(definition(image.base))
-    return BootFiles(base.kernel, base.initrd, f"{base.append} {image.append}", _folder(image.name) / DISK_FILE)
+    return BootFiles(
+        base.kernel, base.initrd, f"{base.append} {image.append}", _folder(image.name) / DISK_FILE
+    )
 
 
 def ensure(name: str, progress: Progress, runner: GuestRunner | None) -> BootFiles:
@@ -140,7 +144,10 @@ def ensure(name: str, progress: Progress, runner: GuestRunner | None) -> BootFil
         if image.disk is not None and not _is_ready(image):
             require_runner(runner, name)
         root = cache_directory()
-        with locked(root / "lock", progress), Downloads(root / "downloads", progress, os.environ) as downloads:
+        with (
+            locked(root / "lock", progress),
+            Downloads(root / "downloads", progress, os.environ) as downloads,
+        ):
             builder = Builder(downloads, progress)
             for item in chain:
                 if not _is_ready(item):

@@ -23,11 +23,9 @@ def _part_key(part: str) -> tuple[tuple[tuple[int, ...], int], ...]:
     Every non-digit run ends in weight 0, which puts `~` before the end and the end before everything else.
     An absent part counts as "0".
     """
-    return tuple(
-        ((*map(_character_weight, text), 0), int(digits or "0"))
-        for text, digits in _PARTS.findall(part or "0")
-        if text or digits
-    ) + (((0,), 0),)
+    runs = [run for run in _PARTS.findall(part or "0") if run != ("", "")]
+    keys = [((*map(_character_weight, text), 0), int(digits or "0")) for text, digits in runs]
+    return (*keys, ((0,), 0))
 
 
 @total_ordering
@@ -58,9 +56,9 @@ class DebianVersion:
 
 
 def satisfies(version: str, operator: str, bound: str) -> bool:
-    """Whether `version operator bound` holds, with the operators of Debian Policy 7.1 (`<<` `<=` `=` `>=` `>>`).
+    """Whether `version operator bound` holds.
 
-    Raises ValueError for another operator.
+    The operators are those of Debian Policy 7.1: `<<` `<=` `=` `>=` `>>`. Raises ValueError for another.
     """
     left, right = DebianVersion(version), DebianVersion(bound)
     match operator:
