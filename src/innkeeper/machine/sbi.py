@@ -26,6 +26,9 @@ _TRANSFER_LIMIT_BYTES = 4096
 """At most this much moves in one debug console call, so that a call is short; the caller sees how much it was."""
 _A0, _A1, _A6, _A7 = state.X + 10, state.X + 11, state.X + 16, state.X + 17
 
+_REACHABLE = (HartState.STARTED, HartState.SUSPENDED)
+"""A hart in another state starts with nothing pending and nothing translated."""
+
 Answer = tuple[int, int]
 """(error, value) as they go to a0 and a1."""
 _SUCCESS: Answer = (0, 0)
@@ -152,7 +155,7 @@ class Sbi:
             return None
         else:
             selected = [hart for hart in harts if hart.index >= base and mask >> (hart.index - base) & 1]
-        return [hart for hart in selected if hart.state != HartState.STOPPED]
+        return [hart for hart in selected if hart.state in _REACHABLE]
 
     def _hsm(self, hart: Hart, function: int) -> Answer:
         """9 "Hart State Management Extension"."""
