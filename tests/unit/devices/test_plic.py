@@ -61,6 +61,18 @@ def test_an_interrupt_is_claimed_once_and_returns_after_completion_while_the_lin
     assert bench.outputs[S0] == 0
 
 
+def test_a_line_that_drops_and_rises_again_while_in_service_waits_for_completion():
+    bench = Bench()
+    bench.enable(S0, 10)
+    bench.plic.set_source(10, 1)
+    assert bench.claim(S0) == 10
+    bench.plic.set_source(10, 0)
+    bench.plic.set_source(10, 1)
+    assert bench.outputs[S0] == 0 and bench.claim(S0) == 0
+    bench.complete(S0, 10)
+    assert bench.claim(S0) == 10
+
+
 def test_a_forwarded_request_stays_pending_when_the_line_drops():
     bench = Bench()
     bench.enable(M1, 95)

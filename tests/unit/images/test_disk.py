@@ -250,7 +250,7 @@ class PowerLoss(Exception):
 
 
 class HostDisk:
-    """The disk under a file: what is durable, and the writes since the last sync, any of which may be lost."""
+    """The disk under a file: what is durable, and the writes since the last sync, which may be lost."""
 
     def __init__(self, path: Path, lose_power_at: int) -> None:
         self.durable = bytearray(path.read_bytes())
