@@ -2,7 +2,8 @@
 """The devicetree of the board, generated from `spec.board`.
 
 Bindings: Linux v6.12, Documentation/devicetree/bindings (riscv/cpus.yaml, riscv/extensions.yaml,
-interrupt-controller/sifive,plic-1.0.0.yaml, timer/sifive,clint.yaml, virtio/mmio.yaml, power/reset/syscon-*.yaml).
+interrupt-controller/sifive,plic-1.0.0.yaml, timer/sifive,clint.yaml, virtio/mmio.yaml,
+power/reset/syscon-*.yaml).
 """
 
 from __future__ import annotations

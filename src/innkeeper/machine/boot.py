@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is put into RAM before the first instruction, and how the boot hart starts.
 
-Layout, low to high: firmware (if any), the kernel at its text offset, room, then from the top of RAM downwards
-the devicetree and the initrd: far from what the kernel allocates first.
+Layout, low to high: firmware (if any), the kernel at its text offset, room, then from the top of RAM
+downwards the devicetree and the initrd: far from what the kernel allocates first.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def load(config: BootConfig, memory: GuestMemory, tree: TreeParameters) -> BootE
 
 
 def read_initrd(parts: Sequence[Path | bytes], memory_bytes: int) -> bytes:
-    """The parts one behind the other, each beginning at a multiple of 4 bytes, as the kernel's unpacker wants."""
+    """The parts one behind the other, each at a multiple of 4 bytes, as the kernel's unpacker wants."""
     result = bytearray()
     for part in parts:
         result += bytes(-len(result) % 4)
@@ -105,5 +105,5 @@ def _refuse_overlap(firmware: Program, kernel: Program) -> None:
             if address < other + len(code) and other < address + len(data):
                 raise ConfigError(
                     f"firmware and kernel overlap at {max(address, other):#x}",
-                    f"with firmware the kernel has to begin at {board.RAM_BASE + board.KERNEL_OFFSET:#x} or above",
+                    f"with firmware the kernel begins at {board.RAM_BASE + board.KERNEL_OFFSET:#x} or above",
                 )

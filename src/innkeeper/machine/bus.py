@@ -27,7 +27,7 @@ _Entry = tuple[int, int, Callable[[int, int], int], Callable[[int, int, int], No
 class Bus:
     """Regions by page number, so that a look-up is one dictionary access.
 
-    Two regions never share a page, and a region begins at a page boundary: `attach` raises ValueError otherwise.
+    Two regions never share a page, and a region begins at a page boundary: else `attach` raises ValueError.
     """
 
     def __init__(self) -> None:

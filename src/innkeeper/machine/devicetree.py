@@ -13,7 +13,7 @@ from innkeeper.errors import ConfigError
 from innkeeper.spec import devicetree as fdt
 
 Value = bytes | str | int | Sequence[str] | Sequence[int] | None
-"""A property: raw bytes, a string, a u32, a list of strings, a list of u32 cells, or None (present, empty)."""
+"""A property: raw bytes, a string, a u32, a list of strings or of u32 cells, or None (present, empty)."""
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Node:
     def add(self, name: str, **properties: Value) -> Node:
         """Append a child and give it back.
 
-        In the keywords `_` stands for `-`, and a trailing `_` is dropped; other names go through `properties`.
+        In the keywords `_` stands for `-`, and a trailing `_` is dropped; set other names in `properties`.
         """
         child = Node(name, {key.rstrip("_").replace("_", "-"): value for key, value in properties.items()})
         self.children.append(child)

@@ -102,7 +102,7 @@ class IoLoop:
                 self.run_due()
 
     def run_due(self) -> None:
-        """Run the deferred work and the timers that are due; the thread does so, and a round-robin scheduler."""
+        """Run deferred work and the timers that are due. The thread does so, or a round-robin scheduler."""
         for _ in range(len(self._soon)):
             self._run(self._soon.popleft())
         while self._timers and self._timers[0][0] <= self._clock.now_ns():

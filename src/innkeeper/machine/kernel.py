@@ -13,6 +13,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import zstandard
 from elftools.common.exceptions import ELFError
@@ -22,12 +23,15 @@ from innkeeper.errors import ConfigError
 from innkeeper.spec.board import KERNEL_OFFSET, RAM_BASE
 
 _IMAGE_HEADER = struct.Struct("<8xQQQ")
-"""code0, code1, text_offset, image_size, flags. Source: Linux, Documentation/arch/riscv/boot-image-header.rst."""
+"""code0, code1, text_offset, image_size, flags.
+
+Source: Linux, Documentation/arch/riscv/boot-image-header.rst.
+"""
 _IMAGE_HEADER_BYTES = 64
 _MAGIC2_OFFSET, _MAGIC2 = 0x38, b"RSC\x05"
 _ZBOOT = struct.Struct("<4s4sII8x8s")
 """MZ, "zimg", offset and size of the payload, name of the compression. Source: Linux, zboot-header.S."""
-_READ_BYTES = 1 << 20
+_PIECE_BYTES = 4096
 _REMEDY = "give --kernel a riscv64 Linux Image, a compressed one, or a riscv64 ELF file"
 
 
@@ -42,12 +46,9 @@ class Program:
 
 
 def read_kernel(path: Path, memory_bytes: int) -> Program:
-    """The kernel in `path` for a guest with `memory_bytes` of RAM. ConfigError if it is none, or too large."""
+    """The kernel in `path` for a guest with `memory_bytes` of RAM; ConfigError if it is none, or too large."""
     data = decompress(read_file(path, "kernel", memory_bytes), memory_bytes, path)
-    if data[:4] == b"\x7fELF":
-        program = _elf(data, path)
-    else:
-        program = _linux_image(data, path)
+    program = _elf(data, path) if data[:4] == b"\x7fELF" else _linux_image(data, path)
     return _checked(program, memory_bytes, path)
 
 
@@ -92,25 +93,33 @@ def decompress(data: bytes, limit_bytes: int, path: Path) -> bytes:
                 raise ConfigError(f"the kernel {path} is cut short", "the file is damaged: get it again")
             data = data[offset : offset + size_bytes]
         elif data[:2] == b"\x1f\x8b":
-            data = _expand(zlib.decompressobj(wbits=31).decompress, data, limit_bytes, path)
+            data = _expand(zlib.decompressobj(wbits=31), data, limit_bytes, path)
         elif data[:6] == b"\xfd7zXZ\0":
-            data = _expand(lzma.LZMADecompressor().decompress, data, limit_bytes, path)
+            data = _expand(lzma.LZMADecompressor(), data, limit_bytes, path)
         elif data[:4] == b"\x28\xb5\x2f\xfd":
-            data = _expand(_zstd, data, limit_bytes, path)
+            data = _expand(zstandard.ZstdDecompressor().decompressobj(), data, limit_bytes, path)
         else:
             break
     return data
 
 
-def _zstd(data: bytes, limit_bytes: int) -> bytes:
-    with zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data)) as reader:
-        return reader.read(limit_bytes)
+class _Decoder(Protocol):
+    """What the decompressors have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    def decompress(self, data: bytes, /) -> bytes: ...
 
 
-def _expand(decode: object, data: bytes, limit_bytes: int, path: Path) -> bytes:
-    """`decode(data, limit)` with its errors turned into ours."""
+def _expand(decoder: _Decoder, data: bytes, limit_bytes: int, path: Path) -> bytes:
+    """All that `decoder` makes of `data`, in small pieces: a few bytes may stand for very many."""
+    result = bytearray()
     try:
-        result: bytes = decode(data, limit_bytes + 1)  # type: ignore[operator]
+        for offset in range(0, len(data), _PIECE_BYTES):
+            result += decoder.decompress(data[offset : offset + _PIECE_BYTES])
+            if decoder.eof or len(result) > limit_bytes:
+                break
     except (zlib.error, lzma.LZMAError, zstandard.ZstdError, EOFError) as error:
         raise ConfigError(
             f"the kernel {path} cannot be decompressed: {error}", "the file is damaged: get it again"
@@ -120,7 +129,9 @@ def _expand(decode: object, data: bytes, limit_bytes: int, path: Path) -> bytes:
             f"the kernel {path} does not fit the guest's {limit_bytes >> 20} MiB",
             "give the guest more --memory",
         )
-    return result
+    if not decoder.eof:
+        raise ConfigError(f"the kernel {path} is cut short", "the file is damaged: get it again")
+    return bytes(result)
 
 
 def _linux_image(data: bytes, path: Path) -> Program:

@@ -50,7 +50,7 @@ class Ending(Enum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How it ended; `code` is what the guest reported (FAILED), `reason` a sentence for the user (CRASHED)."""
+    """How it ended; `code` is what the guest reported (FAILED), `reason` a sentence for the user."""
 
     ending: Ending
     reason: str = ""
@@ -113,7 +113,7 @@ class VirtMachine:
     def run(self) -> Outcome:
         """Power on and run until the machine ends; resets in between start it again.
 
-        Raises InnkeeperError for a boot file that is wrong; what escaped from our own code is raised as it is.
+        Raises InnkeeperError for a boot file that is wrong; what escaped from our own code is raised as is.
         """
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         self.io.start()
@@ -190,7 +190,7 @@ class VirtMachine:
                     self._ending.clear()
 
     def _close_engine(self) -> None:
-        """Nobody may call a hart of a closed engine: there is none from here on. Lock and ending lock held."""
+        """Nobody may call a hart of a closed engine: there is none from now on. Both locks are held."""
         self.harts = ()
         self.memory.written = None
         if self._engine is not None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a machine on one thread in virtual time: the same input gives the same run, instruction for instruction.
+"""Runs a machine on one thread in virtual time: the same input gives the same run, to the instruction.
 
 Harts take turns of a fixed number of instructions. Time is what the instructions say: each turn lasts
-`slice / instructions_per_tick` ticks for everybody, and when all harts sleep the clock jumps to the next timer.
+`slice / instructions_per_tick` ticks for everybody. When all harts sleep the clock jumps to the next timer.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ IMPLEMENTATION_ID = 0x494E4E
 """No number is registered for us (table "SBI Implementation IDs"); "INN"."""
 IMPLEMENTATION_VERSION = 1
 _TRANSFER_LIMIT_BYTES = 4096
-"""At most this much moves in one debug console call, so that a call is short; the caller sees how much it was."""
+"""At most this much moves in one debug console call, so that it is short; the caller sees how much it was."""
 _A0, _A1, _A6, _A7 = state.X + 10, state.X + 11, state.X + 16, state.X + 17
 
 _REACHABLE = (HartState.STARTED, HartState.SUSPENDED)
@@ -88,7 +88,8 @@ class Sbi:
     def call(self, hart: Hart) -> None:
         """Answer the call that `hart` is at: a7 names the extension, a6 the function, a0.. the arguments.
 
-        Results go to a0 and a1; a legacy call changes a0 only. Spec: 3 "Binary Encoding", 5 "Legacy Extensions".
+        Results go to a0 and a1; a legacy call changes a0 only.
+        Spec: 3 "Binary Encoding", 5 "Legacy Extensions".
         """
         words = hart.words
         extension = words[_A7]
@@ -132,7 +133,7 @@ class Sbi:
         return _SUCCESS
 
     def _rfence(self, hart: Hart, function: int) -> Answer:
-        """8 "RFENCE Extension": every range and ASID is taken as all of them, which is allowed to be too much."""
+        """8 "RFENCE Extension": each range and ASID is taken as all of them; flushing too much is allowed."""
         if function > 2:  # hfence: there is no hypervisor extension
             return _NOT_SUPPORTED
         targets = self._targets(hart.words[_A0], hart.words[_A1])
@@ -194,7 +195,7 @@ class Sbi:
         return _SUCCESS
 
     def _hart_suspend(self, hart: Hart) -> Answer:
-        """9.4: the hart sleeps as in WFI; after a non-retentive suspend it starts again at the given address."""
+        """9.4: the hart sleeps as in WFI; after a non-retentive suspend it starts at the given address."""
         kind, address = hart.words[_A0], hart.words[_A1]
         if kind >> 32 not in (0, 0xFFFF_FFFF):
             return _INVALID_PARAM
@@ -242,6 +243,8 @@ class Sbi:
             return _SUCCESS
         if function > 2:
             return _NOT_SUPPORTED
+        if size_bytes == 0:
+            return _SUCCESS
         if high:  # RAM lies below 2**64
             return _INVALID_PARAM
         part = min(size_bytes, _TRANSFER_LIMIT_BYTES)
@@ -258,9 +261,8 @@ class Sbi:
             return _INVALID_PARAM
 
     def _check_range(self, address: int, size_bytes: int) -> None:
-        if size_bytes:
-            self._platform.read_memory(address, 1)
-            self._platform.read_memory(address + size_bytes - 1, 1)
+        self._platform.read_memory(address, 1)
+        self._platform.read_memory(address + size_bytes - 1, 1)
 
     def _legacy_set_timer(self, hart: Hart) -> int:
         """5.1"""

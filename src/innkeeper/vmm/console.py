@@ -17,7 +17,7 @@ END_OF_TRANSMISSION = b"\x04"
 
 
 class EscapeFilter:
-    """Takes `Ctrl-] q` out of what is typed. `Ctrl-] Ctrl-]` sends one Ctrl-]; other keys pass with theirs."""
+    """Takes `Ctrl-] q` out of what is typed. `Ctrl-] Ctrl-]` sends one Ctrl-]; other pairs pass."""
 
     def __init__(self, leave: Callable[[], None]) -> None:
         self._leave = leave

@@ -9,7 +9,7 @@ _LINE_LIMIT_BYTES = 256
 
 
 class ControlReader:
-    """`is_ready` after `ready`; `status` and a call of `on_exit(status)` after the first `exit N`, 0 <= N <= 255."""
+    """Sets `is_ready` at `ready`, `status` at the first `exit N` with N of 0..255, of which `on_exit` is told."""
 
     def __init__(self, on_exit: Callable[[int], None]) -> None:
         self.is_ready = False

@@ -20,8 +20,9 @@ could make its next boot read any file of the host as its base."""
 
 @dataclass(frozen=True)
 class DiskSpec:
-    """A disk of the user, written to unless `read_only`: a raw file, a block device, or an overlay file, whose
-    name ends in `OVERLAY_SUFFIX`.
+    """A disk of the user, written to unless `read_only`.
+
+    A raw file, a block device, or an overlay file, whose name ends in `OVERLAY_SUFFIX`.
     """
 
     path: Path

@@ -53,9 +53,10 @@ class Machine:
         image: name in the catalog, see `inn images`; built first where it is not in the cache.
         cpus: 1 to 8 harts.
         memory_bytes: RAM, at least 64 MiB; what the guest does not touch is not resident on the host.
-        disks: paths, `FILE,ro` strings or `DiskSpec`s; /dev/vda on, behind the image's root disk if it has one.
-        kernel: riscv64 Image (also compressed) or ELF file instead of the image's. The image is then not used,
-            except for its initrd when a command is run and `initrd` is not given.
+        disks: paths, `FILE,ro` strings or `DiskSpec`s; /dev/vda on, behind the image's root disk if there is
+            one.
+        kernel: riscv64 Image (also compressed) or ELF file instead of the image's. The image is then not
+            used, except for its initrd when a command is run and `initrd` is not given.
         initrd: cpio archive instead of the image's.
         append: added to the kernel's command line.
         firmware: M-mode firmware such as OpenSBI's fw_dynamic; without it SBI is answered by the machine.
@@ -107,7 +108,7 @@ class Machine:
         self.close()
 
     def close(self) -> None:
-        """Nothing outlives `run` and `run_console`; here so that the class is used like others of its kind."""
+        """Nothing outlives `run` and `run_console`; the class is used like others of its kind."""
 
     def run(
         self,
@@ -156,8 +157,8 @@ class Machine:
         """Boot and attach the guest's console until it powers off or the user types Ctrl-] q.
 
         The terminal, if `input_fd` is one, is in raw mode meanwhile. `size` gives columns and rows; the
-        terminal's own by default, followed when its window changes. The end of an input that is not a terminal
-        is typed as Ctrl-D. Returns 0, the code of a failure that the guest reported, or 124 on time-out.
+        terminal's own by default, followed when its window changes. The end of an input that is no terminal is
+        typed as Ctrl-D. Returns 0, the code of a failure that the guest reported, or 124 on time-out.
 
         Raises as `run` does.
         """

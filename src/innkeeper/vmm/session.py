@@ -38,7 +38,7 @@ LOG_BYTES = 16384
 
 @dataclass(frozen=True)
 class SessionConfig:
-    """`power_off_at_exit`: stop as soon as the command has ended instead of waiting for the guest's power-off.
+    """`power_off_at_exit`: stop once the command has ended instead of waiting for the guest's power-off.
 
     Right only where no disk of the user's could be left unclean.
     """

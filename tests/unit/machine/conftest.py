@@ -21,9 +21,13 @@ from tests.unit.machine.scripted import Script, ScriptedEngine
 MEMORY_BYTES = 64 << 20
 
 
-def linux_image(body: bytes = b"", *, text_offset: int = 0x20_0000, image_bytes: int = 0, flags: int = 0) -> bytes:
+def linux_image(
+    body: bytes = b"", *, text_offset: int = 0x20_0000, image_bytes: int = 0, flags: int = 0
+) -> bytes:
     """A riscv Image with a right header."""
-    header = struct.pack("<8xQQQI4xQ8s4sI", text_offset, image_bytes, flags, 2, 0, b"RISCV\0\0\0", b"RSC\x05", 0)
+    header = struct.pack(
+        "<8xQQQI4xQ8s4sI", text_offset, image_bytes, flags, 2, 0, b"RISCV\0\0\0", b"RSC\x05", 0
+    )
     assert len(header) == 64
     return header + body
 
@@ -55,7 +59,9 @@ class Running:
 class Rig:
     """A machine, its engine, and what it wrote to the serial line."""
 
-    def __init__(self, script: Script, kernel: Path, *, cpus: int, clock: Clock, instructions_per_tick: int) -> None:
+    def __init__(
+        self, script: Script, kernel: Path, *, cpus: int, clock: Clock, instructions_per_tick: int
+    ) -> None:
         self.output = bytearray()
         self.engine = ScriptedEngine(script)
         self.machine = VirtMachine(
@@ -86,9 +92,15 @@ def kernel(tmp_path: Path) -> Path:
 def make_rig(kernel: Path) -> Iterator[MakeRig]:
     with contextlib.ExitStack() as stack:
 
-        def make(script: Script, *, cpus: int = 1, clock: Clock | None = None, instructions_per_tick: int = 0) -> Rig:
+        def make(
+            script: Script, *, cpus: int = 1, clock: Clock | None = None, instructions_per_tick: int = 0
+        ) -> Rig:
             rig = Rig(
-                script, kernel, cpus=cpus, clock=clock or HostClock(), instructions_per_tick=instructions_per_tick
+                script,
+                kernel,
+                cpus=cpus,
+                clock=clock or HostClock(),
+                instructions_per_tick=instructions_per_tick,
             )
             stack.callback(rig.machine.close)
             stack.callback(rig.machine.stop)

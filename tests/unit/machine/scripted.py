@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An engine whose vCPUs follow a script: what the machine does with exits can be tested without guest code."""
+"""An engine whose vCPUs follow a script: the machine's answers are tested without guest code."""
 
 from __future__ import annotations
 

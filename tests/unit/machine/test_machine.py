@@ -327,7 +327,9 @@ def test_the_rtc_alarm_fires_without_the_guest(make_rig: MakeRig) -> None:
     assert make_rig(script).run().ending is Ending.POWER_OFF
 
 
-@pytest.mark.parametrize(("cpus", "memory_bytes"), [(0, 1 << 27), (9, 1 << 27), (1, 1 << 20), (1, (64 << 20) + 1)])
+@pytest.mark.parametrize(
+    ("cpus", "memory_bytes"), [(0, 1 << 27), (9, 1 << 27), (1, 1 << 20), (1, (64 << 20) + 1)]
+)
 def test_sizes_are_checked(cpus: int, memory_bytes: int) -> None:
     with pytest.raises(ConfigError):
         MachineConfig(BootConfig(None), cpus, memory_bytes)
