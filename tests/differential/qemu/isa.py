@@ -3,13 +3,9 @@
 
 from __future__ import annotations
 
-UNPRIVILEGED = (
-    "m a f d c zicsr zifencei zicntr zihintpause zba zbb zbc zbs zicond zicbom zicboz zawrs"
-).split()
-PRIVILEGED = "s u sstc svadu svade svinval svvptc mmu pmp sv39 sv48 sv57".split()
+from innkeeper.bench.qemu import cpu_argument
 
 
 def qemu_cpu(*, privileged: bool) -> str:
-    """The argument of QEMU's `-cpu` for a bare rv64i with our extensions switched on."""
-    names = UNPRIVILEGED + (PRIVILEGED if privileged else [])
-    return ",".join(["rv64i", *(f"{name}=on" for name in names)])
+    """The argument of QEMU's `-cpu`. Svade is implemented beside Svadu, though the board names only that."""
+    return cpu_argument(privileged=privileged, also=["svade"] if privileged else [])

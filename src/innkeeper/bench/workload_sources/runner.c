@@ -17,10 +17,10 @@
 #include "workload.h"
 
 #define WORKLOADS(DO) \
-    DO(integer_mix, 60) DO(string_records, 600000) DO(sieve, 12) DO(quicksort, 6) DO(fibonacci, 34) \
-    DO(interpreter, 6) DO(memory_stream, 24) DO(pointer_chase, 24) DO(matrix_multiply, 4) DO(nbody, 300000) \
-    DO(compress, 4) DO(sha256, 6) DO(system_calls, 250000) DO(page_faults, 60) DO(fork_exit, 400) \
-    DO(pipe_ping_pong, 20000)
+    DO(integer_mix, 90) DO(string_records, 2400000) DO(sieve, 20) DO(quicksort, 5) DO(fibonacci, 35) \
+    DO(interpreter, 3) DO(memory_stream, 10) DO(pointer_chase, 16) DO(matrix_multiply, 4) DO(nbody, 300000) \
+    DO(compress, 10) DO(sha256, 6) DO(system_calls, 90000) DO(page_faults, 20) DO(fork_exit, 500) \
+    DO(pipe_ping_pong, 7000)
 
 #define DECLARE(name, repetitions) uint64_t name(unsigned);
 WORKLOADS(DECLARE)
