@@ -46,7 +46,7 @@ class Program:
 
 
 def read_kernel(path: Path, memory_bytes: int) -> Program:
-    """The kernel in `path` for a guest with `memory_bytes` of RAM; ConfigError if it is none, or too large."""
+    """The kernel in `path` for a guest with `memory_bytes` of RAM; ConfigError if it is none or too large."""
     data = decompress(read_file(path, "kernel", memory_bytes), memory_bytes, path)
     program = _elf(data, path) if data[:4] == b"\x7fELF" else _linux_image(data, path)
     return _checked(program, memory_bytes, path)

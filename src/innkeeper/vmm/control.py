@@ -9,7 +9,7 @@ _LINE_LIMIT_BYTES = 256
 
 
 class ControlReader:
-    """Sets `is_ready` at `ready`, `status` at the first `exit N` with N of 0..255, of which `on_exit` is told."""
+    """Sets `is_ready` at `ready`; at the first `exit N` (0..255) sets `status` and tells `on_exit`."""
 
     def __init__(self, on_exit: Callable[[int], None]) -> None:
         self.is_ready = False

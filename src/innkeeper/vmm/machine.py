@@ -157,8 +157,8 @@ class Machine:
         """Boot and attach the guest's console until it powers off or the user types Ctrl-] q.
 
         The terminal, if `input_fd` is one, is in raw mode meanwhile. `size` gives columns and rows; the
-        terminal's own by default, followed when its window changes. The end of an input that is no terminal is
-        typed as Ctrl-D. Returns 0, the code of a failure that the guest reported, or 124 on time-out.
+        terminal's own by default, followed when its window changes. The end of an input that is no terminal
+        is typed as Ctrl-D. Returns 0, the code of a failure that the guest reported, or 124 on time-out.
 
         Raises as `run` does.
         """
