@@ -3,6 +3,7 @@
 
 import json
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,10 +136,16 @@ class _BuildOutput:
 
     def __init__(self, task: ProgressTask) -> None:
         self._task = task
+        self._lock = threading.Lock()
         self._line = b""
         self._kept = b""
 
     def feed(self, data: bytes) -> None:
+        """Take what the guest printed; may be called from several threads."""
+        with self._lock:
+            self._feed(data)
+
+    def _feed(self, data: bytes) -> None:
         self._kept = (self._kept + data)[-_OUTPUT_KEPT_BYTES:]
         *lines, self._line = (self._line + data).split(b"\n")
         self._line = self._line[-_OUTPUT_KEPT_BYTES:]

@@ -22,7 +22,7 @@ class KernelSource:
 
 @dataclass(frozen=True)
 class ArchiveChoice:
-    """Packages with a kernel: one whose name matches `pattern` (group `release`), and companions."""
+    """Which Debian: `suites` are names of one release, tried in turn; `codename` is its own name."""
 
     codename: str
     suites: tuple[str, ...]

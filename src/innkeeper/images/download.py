@@ -164,7 +164,7 @@ class Downloads:
                         stream.truncate(0)
                         digest, have = hashlib.sha256(), 0
                     counted.restart(have)
-                    for block in response.iter_raw(1 << 18):
+                    for block in response.iter_raw():
                         have += len(block)
                         if have > wanted.size_bytes:
                             raise _mismatch(wanted)

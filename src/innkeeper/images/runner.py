@@ -32,7 +32,8 @@ class GuestRunner(Protocol):
     def run(self, job: GuestJob, on_output: Callable[[bytes], None]) -> int:
         """Boot `job` and return the number of the `exit` line on innkeeper.control once the guest is off.
 
-        What arrives on innkeeper.stdout and innkeeper.stderr goes to `on_output`.
+        What arrives on innkeeper.stdout and innkeeper.stderr goes to `on_output`, which may be
+        called from several threads.
 
         Raises InnkeeperError if the guest ends without that line.
         """

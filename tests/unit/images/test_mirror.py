@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
+import pytest
+
+from innkeeper.errors import ConfigError
+from innkeeper.images.mirror import PUBLIC_MIRROR, apt_mirrors, mirrors
+
+LIST = """\
+# deb http://commented.example/debian trixie main
+deb-src http://sources.example/debian trixie main
+deb [arch=amd64 signed-by=/k.gpg] https://one.example/debian/ trixie main
+deb http://one.example/debian-security trixie-security main
+deb cdrom:[Debian]/ trixie main
+"""
+SOURCES = """\
+Types: deb
+URIs: http://off.example/debian
+Suites: trixie
+Enabled: no
+
+Types: deb deb-src
+# a comment
+URIs: http://two.example/pub/debian
+ http://three.example/debian
+Suites: trixie
+"""
+
+
+def _apt(folder: Path) -> Path:
+    (folder / "sources.list.d").mkdir()
+    (folder / "sources.list").write_text(LIST)
+    (folder / "sources.list.d/debian.sources").write_text(SOURCES)
+    return folder
+
+
+def test_both_formats_are_read(tmp_path: Path) -> None:
+    assert apt_mirrors(_apt(tmp_path)) == [
+        "http://two.example/pub/debian",
+        "http://three.example/debian",
+        "https://one.example/debian",
+    ]
+
+
+def test_the_setting_excludes_everything_else(tmp_path: Path) -> None:
+    assert mirrors({"INNKEEPER_MIRROR": "http://mine.example/d/"}, _apt(tmp_path)) == [
+        "http://mine.example/d"
+    ]
+
+
+def test_without_a_setting_the_hosts_then_the_public_one(tmp_path: Path) -> None:
+    assert mirrors({}, _apt(tmp_path)) == ["http://two.example/pub/debian", PUBLIC_MIRROR]
+    assert mirrors({}, tmp_path / "none") == [PUBLIC_MIRROR]
+
+
+@pytest.mark.parametrize("setting", ["mirror", "ftp://a.example/debian", "http://", "http://[::1"])
+def test_a_wrong_setting_is_refused(tmp_path: Path, setting: str) -> None:
+    with pytest.raises(ConfigError, match="INNKEEPER_MIRROR"):
+        mirrors({"INNKEEPER_MIRROR": setting}, tmp_path)
