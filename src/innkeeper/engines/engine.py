@@ -20,7 +20,7 @@ class ExitReason(IntEnum):
     IDLE = 1
     """WFI with nothing pending; pc is past it. Run again when an interrupt may be pending."""
     MMIO_READ = 2
-    """`address`, `size_bytes`; answer with `complete_read(value)`."""
+    """`address`, `size_bytes`; answer with `complete_read(value)`. FAULT_TVAL is the virtual address."""
     MMIO_WRITE = 3
     """`address`, `size_bytes`, `value`; the instruction is already complete."""
     ECALL = 4
@@ -108,6 +108,9 @@ class Engine(Protocol):
 
         Called by the thread of a hart that is not itself running; must not wait for a hart that is idle.
         """
+
+    def memory_written(self, address: int, size_bytes: int) -> None:
+        """RAM is about to be written by something else than a hart. From any thread."""
 
     def close(self) -> None:
         """Free what the engine holds; no vCPU may be running."""

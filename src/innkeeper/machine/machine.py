@@ -301,13 +301,12 @@ class VirtMachine:
             with self.lock:
                 done = self.board.bus.write(event.address, event.size_bytes, event.value)
             if not done:
-                # The virtual address is not known here; 0 is allowed (riscv-priv, "stval Register").
-                hart.vcpu.raise_exception(CAUSE_STORE_ACCESS, 0)
+                hart.vcpu.raise_exception(CAUSE_STORE_ACCESS, hart.words[state.FAULT_TVAL])
         elif reason == ExitReason.MMIO_READ:
             with self.lock:
                 value = self.board.bus.read(event.address, event.size_bytes)
             if value is None:
-                hart.vcpu.raise_exception(CAUSE_LOAD_ACCESS, 0)
+                hart.vcpu.raise_exception(CAUSE_LOAD_ACCESS, hart.words[state.FAULT_TVAL])
             else:
                 hart.vcpu.complete_read(value)
         elif reason == ExitReason.ECALL:

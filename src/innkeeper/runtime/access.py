@@ -127,6 +127,7 @@ def device_access(h: Words, va: int, site: int, access: int, pa: int) -> int:
     if pa & (size - 1):
         return trap(h, site, misaligned(access), va)
     h[EXIT_PC] = h[PC]
+    h[FAULT_TVAL] = va
     complete(h, site)
     h[EXIT_ADDRESS] = pa
     h[EXIT_SIZE] = size

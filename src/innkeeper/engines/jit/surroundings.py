@@ -25,6 +25,7 @@ class JitSurroundings(RamSurroundings):
         self._code_flush = engine.function("jit_code_flush", 1)
         self._collect = engine.function("jit_fp_collect", 1)
         self._configure = engine.function("jit_fp_configure", 1)
+        self._cas64 = engine.function("jit_phys_cas64", 4)
 
     def translation_changed(self) -> None:
         self._changed(self._address)
@@ -44,3 +45,17 @@ class JitSurroundings(RamSurroundings):
     def write(self, address: int, size_bytes: int, value: int) -> None:
         self._engine.memory_written(address, size_bytes)
         super().write(address, size_bytes, value)
+
+    def cas(self, address: int, size_bytes: int, old: int, new: int) -> bool:
+        self._engine.memory_written(address, size_bytes)
+        word_at = address & ~7
+        shift, mask = (address - word_at) * 8, (1 << 8 * size_bytes) - 1
+        while True:  # until the bytes beside it stand still
+            word = self.read(word_at, 8)
+            if word >> shift & mask != old:
+                return False
+            if self._cas64(self._address, word_at, word, word & ~(mask << shift) | new << shift):
+                return True
+
+    def cas64(self, address: int, old: int, new: int) -> bool:
+        return bool(self._cas64(self._address, address, old, new))

@@ -47,6 +47,8 @@ class JitVcpu:
         self._h = HartWords(self.words, self._surroundings)
         self._lines = Lock()
         self._exit_pc: int | None = None
+        self._stepped_read = False
+        """The load that left is executed by its definition: it is done again with the answer."""
 
     def run(self, budget: int) -> Exit:
         """See `Vcpu.run`; the GIL is released while guest code runs."""
@@ -54,19 +56,23 @@ class JitVcpu:
         reason = self._run(self.address, budget)
         while reason == EXIT_STEP:
             remaining = self.words[at.REMAINING] - 1
-            outcome = self._step()
+            outcome = self._step(None)
             if outcome >= state.OUTCOME_EXIT:
                 reason = outcome - state.OUTCOME_EXIT
                 break
             reason = self._run(self.address, remaining)
         return self._exit(ExitReason(reason))
 
-    def _step(self) -> int:
-        """Execute one instruction by its definition, for what has no stencil."""
+    def _step(self, answer: int | None) -> int:
+        """Execute one instruction by its definition, for what has no stencil; `answer` as in `step`."""
         from innkeeper.engines.reference.step import step
 
-        outcome = step(self._h, self._surroundings)
-        self.words[state.INSTRET] = (self.words[state.INSTRET] + 1) & M64
+        words = self.words
+        words[at.EXIT_PC] = words[state.PC]
+        outcome = step(self._h, self._surroundings, answer)
+        self._stepped_read = outcome == state.OUTCOME_EXIT + ExitReason.MMIO_READ
+        if not self._stepped_read:
+            words[state.INSTRET] = (words[state.INSTRET] + 1) & M64
         return outcome
 
     def _exit(self, reason: ExitReason) -> Exit:
@@ -80,6 +86,9 @@ class JitVcpu:
     def complete_read(self, value: int) -> None:
         """See `Vcpu.complete_read`."""
         size_bytes, words = self.words[state.EXIT_SIZE], self.words
+        if self._stepped_read:
+            self._step(value & (1 << 8 * size_bytes) - 1)
+            return
         value &= (1 << 8 * size_bytes) - 1
         words[words[state.EXIT_TARGET]] = extended(value, size_bytes, words[state.EXIT_EXTEND])
 
@@ -91,6 +100,9 @@ class JitVcpu:
         """See `Vcpu.raise_exception`; after an MMIO exit, the access that left is what traps."""
         if self._exit_pc is not None:
             self.words[state.PC] = self._exit_pc
+        if self._stepped_read:
+            self._stepped_read = False
+            self.words[state.INSTRET] = (self.words[state.INSTRET] + 1) & M64
         raise_exception(self._h, cause, tval)
 
     def interrupt(self) -> None:

@@ -45,6 +45,9 @@ class ReferenceEngine:
                 if hart_mask >> index & 1:
                     vcpu.flush()
 
+    def memory_written(self, address: int, size_bytes: int) -> None:
+        """Code is never cached: nothing to do."""
+
     def close(self) -> None:
         """Forget the vCPUs."""
         self._vcpus.clear()
