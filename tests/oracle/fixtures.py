@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pytest fixtures for the outside oracles that `tests/oracle/install` installs.
 
-A missing one skips the test with the reason; where CI=true it fails instead, for there the oracle is the point.
+A missing one skips the test with the reason; where CI=true it fails instead.
 Import the fixtures into a conftest.py: `from tests.oracle.fixtures import *`.
 """
 
@@ -12,7 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from innkeeper.bench.programs import CROSS_COMPILER, CROSS_OBJDUMP, QEMU_SYSTEM, QEMU_USER, Program, find_program
+from innkeeper.bench.programs import (
+    CROSS_COMPILER,
+    CROSS_OBJDUMP,
+    QEMU_SYSTEM,
+    QEMU_USER,
+    Program,
+    find_program,
+)
 
 __all__ = ["cross_compiler", "cross_objdump", "opensbi_jump", "qemu_system", "qemu_user"]
 

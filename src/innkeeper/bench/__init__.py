@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`inn bench`: measure our engine on real workloads, beside a named peer (QEMU) in the same run.
 
-The guest times its workloads with its own monotonic clock; the boot is timed on the host's. Both sides boot the
-same kernel, initrd and command line with the same devices, and alternate.
+The guest times its workloads with its own monotonic clock; the boot is timed on the host's. Both sides boot
+the same kernel, initrd and command line with the same devices, and alternate.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def measure(
     missing, or if the image cannot be built.
     """
     from innkeeper import images
-    from innkeeper.bench.measure import REPEATS, plan, run_bench
     from innkeeper.bench.programs import CROSS_COMPILER, require_program
+    from innkeeper.bench.session import REPEATS, plan, run_bench
 
     if against is not None and against not in PEERS:
         raise ConfigError(f"there is no peer {against!r}", f"choose from {', '.join(PEERS)}")

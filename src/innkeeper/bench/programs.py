@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The foreign programs that the benchmark (and the tests' oracles) start: where they are and which version."""
+"""The foreign programs that the benchmark and the tests' oracles start: where they are, which version."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 from innkeeper.errors import HostError
@@ -39,14 +39,16 @@ class Program:
         return tuple(int(number) for number in re.findall(r"\d+", self.version))
 
 
-@lru_cache(maxsize=None)
+@cache
 def find_program(name: str) -> Program | None:
     """The program `name` on PATH, or None. Its version is the last dotted number in `--version`'s first line
     that stands outside parentheses."""
     path = shutil.which(name)
     if path is None:
         return None
-    output = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=60, check=False).stdout
+    output = subprocess.run(
+        [path, "--version"], capture_output=True, text=True, timeout=60, check=False
+    ).stdout
     first_line = re.sub(r"\([^)]*\)", "", output.partition("\n")[0])
     numbers = re.findall(r"\d+(?:\.\d+)+", first_line)
     return Program(Path(path), numbers[-1] if numbers else "unknown")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 import threading
@@ -18,8 +19,8 @@ from innkeeper.spec import board
 
 ERROR_TAIL_BYTES = 2000
 PORTS = (("stdin", 2), ("stdout", 3), ("stderr", 4), ("control", 1))
-"""Our machine's named ports, with the numbers they get here. The guest hears of them in this order and looks for
-them in the numbers' order until it sees control: so control has to come last and be looked at first."""
+"""Our machine's named ports, with the numbers they get here. The guest hears of them in this order and looks
+for them in the numbers' order until it sees control: so control comes last and is looked at first."""
 
 
 def cpu_argument(*, privileged: bool = True, also: Sequence[str] = ()) -> str:
@@ -59,7 +60,7 @@ class QemuSide:
             try:
                 assert process.stdout is not None and process.stderr is not None
                 lines = LineSplitter(self._clock, start_ns, on_line)
-                while data := process.stdout.read1(65536):
+                while data := os.read(process.stdout.fileno(), 65536):
                     lines.feed(data)
                 error = process.stderr.read()
                 status = process.wait()

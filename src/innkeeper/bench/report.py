@@ -53,7 +53,7 @@ class SideResults:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. `speed` is the peer's time over ours: above 1 we are faster; None without a peer."""
+    """One line of the table. `speed` is the peer's time over ours: above 1 we are faster."""
 
     name: str
     ours_s: float
@@ -150,7 +150,7 @@ class Report:
         console.print(table)
         mean = self.geometric_mean_speed
         if mean is not None:
-            console.print(f"Geometric mean of the workloads' speed: {mean:.2f} (1 is the peer's, more is faster).")
+            console.print(f"Geometric mean of the workloads' speed: {mean:.2f} (1: as fast as the peer).")
         for note in self.notes:
             console.print(note)
         return out.getvalue()

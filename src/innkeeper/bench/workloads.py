@@ -55,7 +55,9 @@ def compile_program() -> bytes:
         completed = subprocess.run(command, capture_output=True, text=True, check=False)
         if completed.returncode != 0:
             last = completed.stderr.strip().rpartition("\n")[2]
-            raise HostError(f"{CROSS_COMPILER} cannot build the workloads: {last}", "install libc6-dev-riscv64-cross")
+            raise HostError(
+                f"{CROSS_COMPILER} cannot build the workloads: {last}", "install libc6-dev-riscv64-cross"
+            )
         return output.read_bytes()
 
 

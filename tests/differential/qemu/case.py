@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A test case for any executor of user-level code, its outcome, and how two outcomes are compared.
 
-One executor is QEMU user mode (`user.UserOracle`), others are our engines. All of them place the same bytes at
-the same addresses, so that addresses that the code computes agree:
+One executor is QEMU user mode (`user.UserOracle`), others are our engines. All place the same bytes at the
+same addresses, so that addresses that the code computes agree:
 
-    CODE_ADDRESS     two pages, readable, writable, executable: zeros, the code at `code_offset`, then one ebreak
+    CODE_ADDRESS     two pages, readable, writable, executable: zeros, the code at `code_offset`, an ebreak
     SCRATCH_ADDRESS  two pages, readable and writable: `memory`, then zeros
 
 Nothing else is mapped near them: an access elsewhere is a fault (SIGSEGV).

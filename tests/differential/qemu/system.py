@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bare-metal programs for the `virt` board, QEMU system mode as the oracle of what they must record.
 
-A program (`programs/*.S`, see `programs/framework.h`) prints its signature over the UART and powers off through
-the test device. The signature is a list of (identifier, value) pairs of doublewords; the identifier holds the
-source line, so `mismatches` names the line whose value differs.
+A program (`programs/*.S`, see `programs/framework.h`) prints its signature over the UART and powers off
+through the test device. The signature is a list of (identifier, value) pairs of doublewords; the identifier
+holds the source line, so `mismatches` names the line whose value differs.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ TIMEOUT_S = 20
 KINDS = ("value", "mcause", "mepc", "mtval", "mstatus", "scause", "sepc", "stval", "sstatus")
 """What an entry's kind number means; all but the first are recorded by a trap."""
 
-COMPILER_FLAGS = (
-    "-nostdlib -static -no-pie -march=rv64imafdc_zicsr_zifencei_zba_zbb_zbs -mabi=lp64d "
-    "-mcmodel=medany -fno-pic -mno-relax -x assembler-with-cpp"
-).split()
+COMPILER_FLAGS = [
+    *("-nostdlib", "-static", "-no-pie", "-fno-pic", "-mcmodel=medany", "-mno-relax", "-mabi=lp64d"),
+    *("-march=rv64imafdc_zicsr_zifencei_zba_zbb_zbs", "-x", "assembler-with-cpp"),
+]
 
 
 class SystemRunner(Protocol):
@@ -71,7 +71,9 @@ class SystemOracle:
         except subprocess.TimeoutExpired as error:
             raise RuntimeError(f"{elf.name} did not power off; console: {error.stdout!r}") from error
         if completed.returncode != 0:
-            raise RuntimeError(f"{QEMU_SYSTEM} failed on {elf.name}: {completed.stderr.decode(errors='replace')}")
+            raise RuntimeError(
+                f"{QEMU_SYSTEM} failed on {elf.name}: {completed.stderr.decode(errors='replace')}"
+            )
         return parse_console(completed.stdout)
 
 
@@ -117,7 +119,14 @@ class SystemProgram:
         script = PROGRAMS_FOLDER / "program.ld"
         command = [
             *(str(require_program(CROSS_COMPILER).path), *COMPILER_FLAGS, *self.definitions),
-            *(str(self.source), "-T", str(script), "-o", str(elf), "-Wl,--build-id=none,--no-warn-rwx-segments"),
+            *(
+                str(self.source),
+                "-T",
+                str(script),
+                "-o",
+                str(elf),
+                "-Wl,--build-id=none,--no-warn-rwx-segments",
+            ),
         ]
         completed = subprocess.run(command, capture_output=True, text=True, check=False)
         if completed.returncode != 0:

@@ -31,7 +31,12 @@ def test_empty_case_changes_nothing(user_oracle: UserOracle) -> None:
     for case, outcome in zip(cases, user_oracle.run(cases), strict=True):
         assert outcome.ending is Ending.END
         assert outcome.pc == CODE_ADDRESS + case.code_offset
-        assert (outcome.x, outcome.f, outcome.fcsr, outcome.memory) == (case.x, case.f, case.fcsr, case.memory)
+        assert (outcome.x, outcome.f, outcome.fcsr, outcome.memory) == (
+            case.x,
+            case.f,
+            case.fcsr,
+            case.memory,
+        )
 
 
 def test_store_across_pages_and_result(user_oracle: UserOracle) -> None:

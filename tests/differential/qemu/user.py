@@ -30,10 +30,11 @@ BATCH_TIMEOUT_S = 600
 _CASE = struct.Struct("<IIII32Q32QQ")
 _OUTCOME = struct.Struct("<IIIIQQ32Q32QQ")
 
-COMPILER_FLAGS = (
-    "-O2 -static -nostdlib -ffreestanding -march=rv64imac_zicsr_zifencei -mabi=lp64 -mno-relax -mcmodel=medany "
-    "-fno-stack-protector -fno-pic -no-pie -fno-tree-loop-distribute-patterns -Wall -Wextra -Werror"
-).split()
+COMPILER_FLAGS = [
+    *("-O2", "-static", "-nostdlib", "-ffreestanding", "-Wall", "-Wextra", "-Werror"),
+    *("-march=rv64imac_zicsr_zifencei", "-mabi=lp64", "-mno-relax", "-mcmodel=medany"),
+    *("-fno-stack-protector", "-fno-pic", "-no-pie", "-fno-tree-loop-distribute-patterns"),
+]
 
 
 class UserOracle:
@@ -80,7 +81,7 @@ class UserOracle:
         self._folder.cleanup()
 
     def run(self, cases: Sequence[Case]) -> list[Outcome]:
-        """Run each case by itself, all in one QEMU process. RuntimeError if QEMU itself dies (says at which)."""
+        """Run each case by itself, all in one QEMU process. RuntimeError if QEMU itself dies."""
         completed = subprocess.run(
             [self._qemu, "-cpu", qemu_cpu(privileged=False), self._runner],
             input=b"".join(map(encode_case, cases)),
@@ -100,9 +101,7 @@ class UserOracle:
 
 def encode_case(case: Case) -> bytes:
     """The case as `user_runner.c` reads it."""
-    header = _CASE.pack(
-        len(case.code), case.code_offset, len(case.memory), 0, *case.x, *case.f, case.fcsr
-    )
+    header = _CASE.pack(len(case.code), case.code_offset, len(case.memory), 0, *case.x, *case.f, case.fcsr)
     return header + case.code + case.memory
 
 
@@ -119,8 +118,6 @@ def decode_outcomes(stream: bytes, cases: Sequence[Case]) -> list[Outcome]:
         memory[offset : offset + size] = stream[at : at + size]
         at += size
         outcomes.append(
-            Outcome(
-                Ending(signal), pc, [0, *registers[1:32]], registers[32:], fcsr, bytes(memory), address
-            )
+            Outcome(Ending(signal), pc, [0, *registers[1:32]], registers[32:], fcsr, bytes(memory), address)
         )
     return outcomes

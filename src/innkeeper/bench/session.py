@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The benchmark itself: boot each side in turn, let the guest time its workloads, gather the results.
 
-Every boot of a side runs each workload some rounds; sides alternate, so that a host that slows down slows both.
+Every boot of a side runs each workload some rounds; sides alternate, so a host that slows down slows both.
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ def _run_once(side: Side, guest: GuestRun, result: SideResults, session: Session
         raise GuestError(f"the guest in {side.version} powered off before its workloads had ended")
 
 
-def plan(only: list[str] | None, boot_files: Callable[[str], BootFiles | None]) -> tuple[list[Session], list[str]]:
+def plan(
+    only: list[str] | None, boot_files: Callable[[str], BootFiles | None]
+) -> tuple[list[Session], list[str]]:
     """The sessions to run and notes about what is left out. ConfigError if nothing is left."""
     compiled, commands = select(only)
     sessions, notes = [], []
@@ -106,7 +108,7 @@ def run_bench(
     notes: Sequence[str] = (),
     report: ReportProgress = lambda title, done, total: None,
 ) -> Report:
-    """Run `sessions` on one side, or on ours and a peer; each workload `repeats` (at least 1) times on each."""
+    """Run `sessions` on our side, or ours and a peer's; each workload `repeats` (>= 1) times on each."""
     if repeats < 1:
         raise ConfigError(f"{repeats} repeats are too few", "give 1 or more")
     first, *others = run_sessions(sides, sessions, repeats, report)
