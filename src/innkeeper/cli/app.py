@@ -16,7 +16,8 @@ from innkeeper.cli.parts import GuestOptions, Parts
 from innkeeper.errors import ConfigError
 
 Action = Callable[[], int]
-"""What a command does once its arguments are understood: outside Typer, which treats exceptions in its way."""
+"""What a command does once its arguments are understood; called outside Typer."""
+way."""
 
 SEPARATOR = "--"
 IMAGE_HELP = "Its name; see inn images."
