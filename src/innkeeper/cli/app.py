@@ -17,7 +17,6 @@ from innkeeper.errors import ConfigError
 
 Action = Callable[[], int]
 """What a command does once its arguments are understood; called outside Typer."""
-way."""
 
 SEPARATOR = "--"
 IMAGE_HELP = "Its name; see inn images."
