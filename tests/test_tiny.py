@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The first test: one small program on every engine. Five seconds, and everything below the machine has run."""
+"""The first test: one small program on every engine; everything below the machine has then run."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stencils that no instruction defines: block entries, jumps between blocks, and the stubs that leave compiled code.
+"""Stencils that no instruction defines: block entries, jumps between blocks, and the stubs that leave
+compiled code.
 
 A stub saves what compiled code holds in registers, calls a native function, and goes on where that says.
 """

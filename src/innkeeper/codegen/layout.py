@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the jit engine keeps its own state: words behind the architected ones of a hart, and the shared block.
+"""Where the jit engine keeps its own state: words behind the architected ones of a hart, and the shared
+block.
 
 A hart's block is `BLOCK_WORDS` long: architected words, engine words, software TLB, jump caches. The shared
 block holds what all harts of a VM use: the translator's state and tables. Indexes count 64-bit words.
@@ -75,7 +76,8 @@ BLOCK_WORDS = JUMP_CACHES + FETCH_CONTEXTS * JUMP_ENTRIES * 2
 # Sites: what the slow path of one memory access needs to know. Four words.
 SITE_INFO, SITE_RETRY, SITE_NEXT, SITE_REMAINING = 0, 1, 2, 3
 SITE_WORDS = 4
-# SITE_INFO: page offset (12 bits) | instruction length << 12 | kind << 16 | size << 20 | extend << 24 | reg << 32
+# SITE_INFO: page offset (12 bits) | instruction length << 12 | kind << 16 | size << 20 | extend << 24 | reg
+# << 32
 KIND_LOAD, KIND_STORE, KIND_ATOMIC, KIND_RESERVE = 0, 1, 2, 3
 EXTEND_ZERO, EXTEND_SIGN, EXTEND_BOX = 0, 1, 2
 
@@ -102,8 +104,8 @@ GLUE_NAMES = (
     "thunk_budget", "thunk_fp", "fp_check", "fp_dirty", "step", "illegal",
 )  # fmt: skip
 (
-    GLUE_ENTRY, GLUE_SLOT, GLUE_SLOT_REFUND, GLUE_PAGE, GLUE_PAGE_REFUND, GLUE_CHAIN, GLUE_MEMORY, GLUE_BUDGET,
-    GLUE_FP, GLUE_FP_CHECK, GLUE_FP_DIRTY, GLUE_STEP, GLUE_ILLEGAL,
+    GLUE_ENTRY, GLUE_SLOT, GLUE_SLOT_REFUND, GLUE_PAGE, GLUE_PAGE_REFUND, GLUE_CHAIN, GLUE_MEMORY,
+    GLUE_BUDGET, GLUE_FP, GLUE_FP_CHECK, GLUE_FP_DIRTY, GLUE_STEP, GLUE_ILLEGAL,
 ) = range(13)  # fmt: skip
 TARGET_OPERAND = 8
 """Index of the translator's own operand: page offset of a jump's target, or of this instruction."""
@@ -158,7 +160,8 @@ MAX_THUNKS = 256
 SHARED_WORDS = THUNKS + THUNK_WORDS * MAX_THUNKS
 CROSSING_ENTRIES = 4096
 CODE_PAGE_WORDS = 1 + 1024
-"""A code page: lines of 64 bytes that hold translated code (a bit each), then a 32-bit address per 2 bytes."""
+"""A code page: lines of 64 bytes that hold translated code (a bit each), then a 32-bit address per 2
+bytes."""
 
 THUNK_BUDGET, THUNK_FLOAT, THUNK_MEMORY, THUNK_TAKEN = 0, 1, 2, 3
 BLOCK_LIMIT = 64
@@ -185,4 +188,5 @@ FLAG_JUMP, FLAG_BRANCH, FLAG_END, FLAG_MEMORY, FLAG_FLOAT, FLAG_WRITES_FLOAT, FL
 # Decoding entries (words): mask, match, operation, first field word, number of fields.
 ENTRY_MASK, ENTRY_MATCH, ENTRY_OPERATION, ENTRY_FIELDS, ENTRY_FIELD_COUNT = 0, 1, 2, 3, 4
 ENTRY_WORDS = 5
-# A field: number of moves | sign bit << 8 (0: none), a constant to add, then moves source | target << 8 | width << 16.
+# A field: number of moves | sign bit << 8 (0: none), a constant to add, then moves source | target << 8 |
+# width << 16.

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LLVM as this project uses it: IR text to an object file for this host, and an object file into this process."""
+"""LLVM as this project uses it: IR text to an object file for this host, and an object file into this
+process."""
 
 from __future__ import annotations
 

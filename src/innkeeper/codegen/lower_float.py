@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lowers floating-point effects to the host's IEEE arithmetic.
 
-Rounding is the host's current mode, flags accrue in its sticky flags (MXCSR): LLVM's constrained intrinsics keep
-both. What the host does otherwise than RISC-V is done beside: canonical NaNs, saturating conversions, and the
-flags of these go to the hart's own FFLAGS word.
+Rounding is the host's current mode, flags accrue in its sticky flags (MXCSR): LLVM's constrained intrinsics
+keep both. What the host does otherwise than RISC-V is done beside: canonical NaNs, saturating conversions,
+and the flags of these go to the hart's own FFLAGS word.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ FLOAT_OPS = frozenset({*_ARITHMETIC, *_COMPARE, "float_to_int", "int_to_float", 
 
 
 def supported(effect: Expr) -> bool:
-    """Whether the host's arithmetic can do it: the dynamic mode, exact operations, or rounding to integers."""
+    """Whether the host's arithmetic can do it: the dynamic mode, exact operations, or rounding to
+    integers."""
     if effect.op in _COMPARE:
         return True
     if effect.op in _ARITHMETIC:
@@ -82,8 +83,7 @@ def _canonical(out: Emitter, result: str, width: int) -> tuple[str, str]:
 
 def _arithmetic(out: Emitter, effect: Expr, hart: str) -> str:
     width, kind = effect.width, _TYPE[effect.width]
-    operation = effect.op if effect.op == "fma" else effect.op
-    name = f"@llvm.experimental.constrained.{operation.replace('fsqrt', 'sqrt')}.{_SUFFIX[width]}"
+    name = f"@llvm.experimental.constrained.{effect.op.replace('fsqrt', 'sqrt')}.{_SUFFIX[width]}"
     operands = ", ".join(f"{kind} {_as_float(out, a)}" for a in effect.args)
     result, nan = _canonical(out, out.emit(f"call {kind} {name}({operands}, {_ROUND}) #1"), width)
     if effect.op == "fma":

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compiles functions written in the native subset (`innkeeper.ir.native`) to LLVM IR text.
 
-Words become `i64`, `Words` parameters `ptr`; locals are stack slots which LLVM promotes. An intrinsic becomes a
-call of a function of its name in the same module: written in LLVM IR by the caller, or another native function.
+Words become `i64`, `Words` parameters `ptr`; locals are stack slots which LLVM promotes. An intrinsic
+becomes a call of a function of its name in the same module: written in LLVM IR by the caller, or another
+native function.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stencils as data: machine code with holes, read from an object file.
 
-By analogy to an object file: a `Stencil` is a section, a `Hole` a relocation. Only the relocations that copying
-needs are understood; anything else fails when building.
+By analogy to an object file: a `Stencil` is a section, a `Hole` a relocation. Only the relocations that
+copying needs are understood; anything else fails when building.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from elftools.elf.relocation import RelocationSection
 from innkeeper.codegen import layout as at
 
 _KINDS = {
-    "X": at.HOLE_X, "XD": at.HOLE_XD, "F": at.HOLE_F, "RAW": at.HOLE_RAW, "URAW": at.HOLE_RAW, "PC": at.HOLE_PC,
-    "PCIMM": at.HOLE_PC_IMM, "NEXTPC": at.HOLE_NEXT_PC, "BUDGET": at.HOLE_BUDGET, "SLOT": at.HOLE_SLOT,
+    "X": at.HOLE_X, "XD": at.HOLE_XD, "F": at.HOLE_F, "RAW": at.HOLE_RAW, "URAW": at.HOLE_RAW,
+    "PC": at.HOLE_PC, "PCIMM": at.HOLE_PC_IMM, "NEXTPC": at.HOLE_NEXT_PC, "BUDGET": at.HOLE_BUDGET,
+    "SLOT": at.HOLE_SLOT,
     "SITE": at.HOLE_SITE, "TABLE": at.HOLE_TABLE, "NEXT": at.HOLE_NEXT, "TAKEN": at.HOLE_TAKEN,
     "COLD": at.HOLE_COLD, "STUB": at.HOLE_STUB,
 }  # fmt: skip
@@ -28,8 +29,10 @@ _JUMP = 0xE9
 
 @dataclass(frozen=True)
 class Hole:
-    """Bits at `offset` to be filled: kind `HOLE_*`, its operand or index, what to add, whether relative; `wide`: 64
-    bits instead of 32."""
+    """Bits at `offset` to be filled: kind `HOLE_*`, its operand or index, what to add, whether relative.
+
+    `wide`: 64 bits instead of 32.
+    """
 
     offset: int
     kind: int

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The LLVM function of one stencil, from the trace of an instruction.
 
-A stencil takes the budget, the hart, the page that code runs in and the data context in registers, and ends in a
-tail call to what follows. What differs between two copies is a hole: a symbol whose address is the operand.
-Hole symbols are named `KIND.index` and become relocations of the object file.
+A stencil takes the budget, the hart, the page that code runs in and the data context in registers, and ends
+in a tail call to what follows. What differs between two copies is a hole: a symbol whose address is the
+operand. Hole symbols are named `KIND.index` and become relocations of the object file.
 """
 
 from __future__ import annotations
@@ -198,7 +198,8 @@ class _Builder:
         raise_flags(self.out, self.out.value(effect.args[0]), "%hart")
 
     def do_fence(self, effect: Expr) -> None:
-        """Only a store before a load needs the host's fence; which sets are meant is a constant of the copy."""
+        """Only a store before a load needs the host's fence; which sets are meant is a constant of the
+        copy."""
         before, after = (self.out.value(a) for a in effect.args)
         strong, done = self.out.label("strong"), self.out.label("done")
         writes = self.out.emit(f"and i64 {before}, 1")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the machine sees of an engine: `run(budget) -> Exit`.
 
-An engine never calls a device. It returns an `Exit`, as KVM does, and the machine answers it: it completes the
-access or the call on the vCPU and runs it again.
+An engine never calls a device. It returns an `Exit`, as KVM does, and the machine answers it: it completes
+the access or the call on the vCPU and runs it again.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ class GuestRam(Protocol):
 
 
 class Vcpu(Protocol):
-    """One hart. All methods but `interrupt`, `set_interrupt`, `post_ipi` are called by the thread that runs it."""
+    """One hart. All methods but `interrupt`, `set_interrupt`, `post_ipi` are called by the thread that runs
+    it."""
 
     index: int
     words: memoryview

@@ -24,6 +24,8 @@ _FILES = {
     "etc/fstab": _FSTAB,
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\n",
     "etc/group": "root:x:0:\ntty:x:5:\n",
+    # What `mount` without -t tries: asking for it by name makes the kernel load the module.
+    "etc/filesystems": "ext4\n",
     "etc/hosts": "127.0.0.1 localhost innkeeper\n",
     "etc/profile": "PS1='\\h:\\w\\$ '\n",
 }

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each operation on bit vectors means, on Python integers.
 
-`EVALUATE[op](width, *operands)` where `width` is the first operand's and operands are without sign; the caller
-wraps the result. This table is the meaning; `innkeeper.codegen.lower` says the same to LLVM, and a test
-compares the two.
+`EVALUATE[op](width, *operands)` where `width` is the first operand's and operands are without sign; the
+caller wraps the result. This table is the meaning; `innkeeper.codegen.lower` says the same to LLVM, and a
+test compares the two.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Typed bit-vector values over which instruction definitions run.
 
-A `Bits` is a number; operations on it are evaluated at once by `innkeeper.ir.evaluate`. An `Expr` is a symbol;
-operations on it build a graph that `innkeeper.codegen` lowers to LLVM. A definition cannot tell them apart, and
-neither has a truth value: an `if` on guest data fails loudly. All arithmetic wraps at the width; an `int`
-beside a value takes its width.
+A `Bits` is a number; operations on it are evaluated at once by `innkeeper.ir.evaluate`. An `Expr` is a
+symbol; operations on it build a graph that `innkeeper.codegen` lowers to LLVM. A definition cannot tell
+them apart, and neither has a truth value: an `if` on guest data fails loudly. All arithmetic wraps at the
+width; an `int` beside a value takes its width.
 """
 
 from __future__ import annotations

@@ -175,16 +175,18 @@ def _elf(data: bytes, path: Path) -> Program:
             raise ConfigError(
                 f"{path} is an ELF file for {name} ({elf.elfclass} bits), the guest is riscv64", _REMEDY
             )
+        # A position-independent file, as OpenSBI's, is linked for 0 and relocates itself where it starts.
+        bias = RAM_BASE if elf["e_type"] == "ET_DYN" and elf["e_entry"] < RAM_BASE else 0
         segments, end = [], 0
         for segment in elf.iter_segments("PT_LOAD"):
-            address, file_bytes = segment["p_paddr"], segment["p_filesz"]
+            address, file_bytes = segment["p_paddr"] + bias, segment["p_filesz"]
             if not segment["p_memsz"]:
                 continue
             if segment["p_offset"] + file_bytes > len(data):
                 raise ConfigError(f"{path} is cut short", "the file is damaged: get it again")
             segments.append((address, segment.data()))
             end = max(end, address + max(segment["p_memsz"], file_bytes))
-        entry = _physical_entry(elf)
+        entry = _physical_entry(elf) + bias
     except (ELFError, struct.error, ValueError, OverflowError, KeyError, AttributeError, TypeError) as error:
         raise ConfigError(f"{path} is a damaged ELF file: {error}", "get the file again") from error
     if not segments:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The slow path of loads, stores and atomics, and the intrinsics that the privileged architecture needs.
+"""The slow path of loads, stores and atomics.
 
 Compiled code comes here on a TLB miss, with the site of the access. It fills the TLB and lets the access be
-tried again; does it piece by piece where it crosses a page or writes a page with code; leaves for MMIO; or traps.
+tried again; does it piece by piece where it crosses a page or writes a page with code; leaves for MMIO; or
+traps.
 """
 
 from __future__ import annotations
@@ -14,10 +15,8 @@ from innkeeper.codegen.layout import (
     KIND_ATOMIC,
     KIND_LOAD,
     KIND_RESERVE,
-    MXCSR,
     PAGE,
     RAM_DELTA,
-    RUNNING,
     SHARED,
     SITE_INFO,
     SITE_NEXT,
@@ -34,33 +33,22 @@ from innkeeper.isa.riscv.state import (
     EXIT_TARGET,
     EXIT_VALUE,
     FAULT_TVAL,
-    FFLAGS,
-    FRM,
-    IPI_MAIL,
     PC,
     RESULT,
 )
 from innkeeper.isa.riscv.translation import LOAD, STORE, access_fault, translate
 from innkeeper.isa.riscv.traps import raise_exception
 from innkeeper.runtime.code import code_page, drop_code_page, in_ram, lock, unlock, written
-from innkeeper.runtime.contexts import contexts_changed, tlb_fill
-from innkeeper.runtime.dispatch import continue_at, leave, lookup
+from innkeeper.runtime.contexts import tlb_fill
 from innkeeper.runtime.intrinsics import (
-    address_of,
-    atomic_cas64,
-    atomic_exchange64,
-    atomic_load64,
-    fill_bytes,
     load8,
     load64,
-    monotonic_ns,
-    read_mxcsr,
     store8,
     store16,
     store32,
     store64,
-    write_mxcsr,
 )
+from innkeeper.runtime.lookup import continue_at, leave, lookup
 from innkeeper.spec.riscv import CAUSE_LOAD_MISALIGNED, CAUSE_STORE_MISALIGNED
 
 TLB_MISSES = STATISTICS + 1
@@ -76,8 +64,8 @@ def after_memory(h: Words, va: int, site: int) -> int:
     kind = info >> 16 & 15
     size = info >> 20 & 15
     h[PC] = h[PAGE] + (info & 0xFFF)
-    access = LOAD if kind == KIND_LOAD or kind == KIND_RESERVE else STORE
-    if (kind == KIND_ATOMIC or kind == KIND_RESERVE) and va & (size - 1):
+    access = access_of(kind)
+    if needs_alignment(kind) and va & (size - 1):
         return trap(h, site, misaligned(access), va)
     if (va & 4095) + size > 4096:
         return crossing_access(h, va, site, access, size)
@@ -92,6 +80,20 @@ def after_memory(h: Words, va: int, site: int) -> int:
     h[TLB_MISSES] = h[TLB_MISSES] + 1
     tlb_fill(h, va, pa, access)
     return load64(site + 8 * SITE_RETRY)
+
+
+@native
+def access_of(kind: int) -> int:
+    """LOAD or STORE, as translation knows it, for a kind of site."""
+    if kind == KIND_LOAD:
+        return LOAD
+    return LOAD if kind == KIND_RESERVE else STORE
+
+
+@native
+def needs_alignment(kind: int) -> int:
+    """1 for atomics and LR, which trap where they are misaligned."""
+    return 1 if kind >= KIND_ATOMIC else 0
 
 
 @native
@@ -122,7 +124,7 @@ def device_access(h: Words, va: int, site: int, access: int, pa: int) -> int:
     info = load64(site + 8 * SITE_INFO)
     kind = info >> 16 & 15
     size = info >> 20 & 15
-    if kind == KIND_ATOMIC or kind == KIND_RESERVE:
+    if needs_alignment(kind):
         return trap(h, site, access_fault(h, va, access), va)
     if pa & (size - 1):
         return trap(h, site, misaligned(access), va)
@@ -239,96 +241,3 @@ def extended(value: int, size: int, extend: int) -> int:
     if extend == EXTEND_BOX:
         return value | M64 << bits & M64
     return value
-
-
-@native
-def jit_phys_is_ram(h: Words, pa: int, size_bytes: int) -> int:
-    """`phys_is_ram`."""
-    return in_ram(h, pa, size_bytes)
-
-
-@native
-def jit_phys_read64(h: Words, pa: int) -> int:
-    """`phys_read64`."""
-    return atomic_load64(pa + h[RAM_DELTA] & M64)
-
-
-@native
-def jit_phys_cas64(h: Words, pa: int, old: int, new: int) -> int:
-    """`phys_cas64`."""
-    return atomic_cas64(pa + h[RAM_DELTA] & M64, old, new)
-
-
-@native
-def jit_phys_zero_block(h: Words, pa: int) -> int:
-    """`phys_zero_block`; code in the block is dropped."""
-    if code_page(h, words_at(h[SHARED]), pa):
-        return zero_code(h, words_at(h[SHARED]), pa)
-    return fill_bytes(pa + h[RAM_DELTA] & M64, 0, 64)
-
-
-@native
-def zero_code(h: Words, e: Words, pa: int) -> int:
-    """Clear a block in a page that has code."""
-    lock(h, e)
-    written(h, e, pa, 64)
-    fill_bytes(pa + h[RAM_DELTA] & M64, 0, 64)
-    return unlock(e)
-
-
-@native
-def jit_clock_ticks(h: Words) -> int:
-    """`clock_ticks`."""
-    return monotonic_ns() // 100
-
-
-@native
-def jit_take_ipi(h: Words) -> int:
-    """`take_ipi`."""
-    if h[IPI_MAIL] == 0:
-        return 0
-    return atomic_exchange64(address_of(h) + 8 * IPI_MAIL, 0)
-
-
-@native
-def jit_translation_changed(h: Words) -> int:
-    """`translation_changed`."""
-    return contexts_changed(h)
-
-
-@native
-def host_mxcsr(h: Words) -> int:
-    """MXCSR as the guest left it: in the CPU while this hart runs, else in its word."""
-    return read_mxcsr() if h[RUNNING] else h[MXCSR]
-
-
-@native
-def set_host_mxcsr(h: Words, value: int) -> int:
-    """Counterpart of `host_mxcsr`."""
-    if h[RUNNING]:
-        return write_mxcsr(value)
-    h[MXCSR] = value
-    return 0
-
-
-@native
-def jit_fp_collect(h: Words) -> int:
-    """`fp_collect`: MXCSR's IE DE ZE OE UE PE (bits 0 to 5) to NV DZ OF UF NX, and clear them."""
-    flags = host_mxcsr(h)
-    accrued = (flags & 1) << 4 | (flags >> 2 & 1) << 3 | (flags >> 3 & 1) << 2
-    h[FFLAGS] = h[FFLAGS] | accrued | (flags >> 4 & 1) << 1 | flags >> 5 & 1
-    return set_host_mxcsr(h, flags & ~63 & M64)
-
-
-@native
-def jit_fp_configure(h: Words) -> int:
-    """`fp_configure`: frm to MXCSR's rounding control (bits 13 and 14)."""
-    mode = 0
-    if h[FRM] == 1:
-        mode = 3
-    elif h[FRM] == 2:
-        mode = 1
-    elif h[FRM] == 3:
-        mode = 2
-    set_host_mxcsr(h, host_mxcsr(h) & ~(3 << 13) & M64 | mode << 13)
-    return contexts_changed(h)

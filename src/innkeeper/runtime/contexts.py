@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The software TLB and the jump caches, and what selects a mapping in them.
 
-A data context is an identifier below 4096 for (satp, privilege, SUM, MXR); TLB tags carry it, so that a change
-of context flushes nothing. A fetch context, for (satp, privilege), has a jump cache of its own. Forgetting
-everything is forgetting which identifiers and caches are in use.
+A data context is an identifier below 4096 for (satp, privilege, SUM, MXR); TLB tags carry it, so that a
+change of context flushes nothing. A fetch context, for (satp, privilege), has a jump cache of its own.
+Forgetting everything is forgetting which identifiers and caches are in use.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ _ENDINGS = {2: Ending.ILLEGAL, 3: Ending.BREAKPOINT, 4: Ending.BUS, 6: Ending.BU
 
 
 class EngineRunner:
-    """A `CaseRunner` over an engine. `slice_budget` is what each `run` gets, so that its end can be anywhere."""
+    """A `CaseRunner` over an engine. Each `run` gets `slice_budget`, so that its end can be anywhere."""
 
     def __init__(self, engine_type: type, *, slice_budget: int = BUDGET) -> None:
         self.ram = GuestMemory(RAM_BASE, RAM_BYTES)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The real images, fetched from a mirror and booted under QEMU.
 
-Not part of every run: set INNKEEPER_QEMU_GUESTS=1 (needs QEMU 10 and a Debian mirror; minutes the first time).
+Not part of every run: set INNKEEPER_QEMU_GUESTS=1. Needs QEMU 10 and a mirror, and minutes the first time.
 """
 
 import os

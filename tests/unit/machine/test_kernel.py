@@ -28,13 +28,13 @@ MEMORY_BYTES = 64 << 20
 
 def elf(
     *, address: int = RAM_BASE, code: bytes = b"\x13\0\0\0", machine: int = 243, entry: int | None = None,
-    virtual: int | None = None, memory_bytes: int = 0x100, file_bytes: int | None = None,
+    virtual: int | None = None, memory_bytes: int = 0x100, file_bytes: int | None = None, kind: int = 2,
 ) -> bytes:  # fmt: skip
     """A 64-bit little-endian ELF file with one segment."""
     virtual = address if virtual is None else virtual
     header = struct.pack(
         "<16sHHIQQQIHHHHHH",
-        b"\x7fELF\x02\x01\x01".ljust(16, b"\0"), 2, machine, 1, virtual if entry is None else entry,
+        b"\x7fELF\x02\x01\x01".ljust(16, b"\0"), kind, machine, 1, virtual if entry is None else entry,
         64, 0, 0, 64, 56, 1, 0, 0, 0,
     )  # fmt: skip
     size = len(code) if file_bytes is None else file_bytes
@@ -58,10 +58,10 @@ IMAGE = linux_image(bytes(range(256)) * 16, image_bytes=1 << 20)
     "data",
     [
         IMAGE,
-        gzip.compress(IMAGE),
+        gzip.compress(IMAGE, mtime=0),
         lzma.compress(IMAGE),
         zstandard.compress(IMAGE),
-        zboot(gzip.compress(IMAGE), b"gzip"),
+        zboot(gzip.compress(IMAGE, mtime=0), b"gzip"),
         zboot(zstandard.compress(IMAGE), b"zstd"),
     ],
     ids=["plain", "gzip", "xz", "zstd", "zboot-gzip", "zboot-zstd"],
@@ -80,6 +80,11 @@ def test_elf_files(tmp_path: Path) -> None:
     assert read_kernel(write(tmp_path, virtual), MEMORY_BYTES).entry == RAM_BASE + 0x20_0000
 
 
+def test_position_independent_firmware(tmp_path: Path) -> None:
+    program = read_firmware(write(tmp_path, elf(address=0, kind=3)), MEMORY_BYTES)
+    assert (program.segments, program.entry) == (((RAM_BASE, b"\x13\0\0\0"),), RAM_BASE)
+
+
 ARM64 = b"\0" * 0x38 + b"ARM\x64" + b"\0" * 64
 X86 = b"MZ" + b"\0" * 0x200 + b"HdrS" + b"\0" * 64
 
@@ -93,8 +98,8 @@ X86 = b"MZ" + b"\0" * 0x200 + b"HdrS" + b"\0" * 64
         (X86, "is for x86"),
         (elf(machine=183), "for aarch64"),
         (elf(machine=62), "for x86_64"),
-        (gzip.compress(IMAGE)[:-20], "cut short"),
-        (gzip.compress(IMAGE)[:10] + b"\xff" * 50, "cannot be decompressed"),
+        (gzip.compress(IMAGE, mtime=0)[:-20], "cut short"),
+        (gzip.compress(IMAGE, mtime=0)[:10] + b"\xff" * 50, "cannot be decompressed"),
         (lzma.compress(IMAGE)[:-20] + bytes(20), "cannot be decompressed"),
         (zboot(b"x" * 100, b"gzip")[:-50], "cut short"),
         (linux_image(flags=1), "big-endian"),
@@ -105,7 +110,7 @@ X86 = b"MZ" + b"\0" * 0x200 + b"HdrS" + b"\0" * 64
         (elf(entry=0x10), "does not fit"),
         (elf(file_bytes=1 << 40, memory_bytes=1 << 41), "cut short"),
         (elf()[:40], "damaged|cut short|ELF"),
-        (gzip.compress(bytes(MEMORY_BYTES + 1)), "does not fit"),
+        (gzip.compress(bytes(MEMORY_BYTES + 1), mtime=0), "does not fit"),
     ],
 )
 def test_wrong_kernels(tmp_path: Path, data: bytes, reason: str) -> None:

@@ -29,11 +29,14 @@ Progress = Callable[[int, int, str], None]
 """Called with steps done, steps in all, and what is being done."""
 
 CALLED_FROM_PYTHON = (
-    "run_hart", "guest_written", "ask_hart", "forget_all", "jit_translation_changed", "jit_translations_flush",
-    "jit_code_flush", "jit_fp_collect", "jit_fp_configure", "jit_phys_cas64", "jit_phys_zero_block",
+    "run_hart", "guest_written", "ask_hart", "forget_all", "jit_translation_changed",
+    "jit_translations_flush", "jit_code_flush", "jit_fp_collect", "jit_fp_configure", "jit_phys_cas64",
+    "jit_phys_zero_block",
     "jit_take_ipi", "emit",
 )  # fmt: skip
-_NATIVE_MODULES = ("access", "code", "contexts", "dispatch", "emitter", "translator")
+_NATIVE_MODULES = (
+    "access", "code", "contexts", "dispatch", "emitter", "lookup", "surroundings", "translator",
+)  # fmt: skip
 _HOLES = ("X", "XD", "F", "PC", "NEXTPC", "BUDGET", "SLOT", "SITE")
 _METADATA = """
 attributes #0 = { nounwind strictfp }

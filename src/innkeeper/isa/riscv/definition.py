@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """How an instruction is defined, and the register of all definitions.
 
-`@instruction(encoding, syntax, extension=...)` above a function `(hart, operands...)` is the only place that says
-anything about an instruction. The function's parameters are names of fields of its encoding. `compressed(...)`
-says which instruction a 16-bit one stands for. Decoder, disassembler, assembler, the reference engine and the
-stencils are all derived from these.
+`@instruction(encoding, syntax, extension=...)` above a function `(hart, operands...)` is the only place
+that says anything about an instruction. The function's parameters are names of fields of its encoding.
+`compressed(...)` says which instruction a 16-bit one stands for. Decoder, disassembler, assembler, the
+reference engine and the stencils are all derived from these.
 """
 
 from __future__ import annotations
@@ -66,11 +66,13 @@ def instruction(
     return register
 
 
-def compressed(encoding: str, syntax: str, target: str, *, extension: str = "C", **operands: str | int) -> None:
+def compressed(
+    encoding: str, syntax: str, target: str, *, extension: str = "C", **operands: str | int
+) -> None:
     """Register a 16-bit instruction that means `target`.
 
-    `operands` gives every operand of the target that its definition takes: a number, or the name of a field of
-    this encoding. Example: `compressed("010 uimm[5:3] rs1' uimm[2|6] rd' 00", "c.lw rd, uimm(rs1)", "lw",
+    `operands` gives every operand of the target that its definition takes: a number, or the name of a field
+    of this encoding. Example: `compressed("010 uimm[5:3] rs1' uimm[2|6] rd' 00", "c.lw rd, uimm(rs1)", "lw",
     rd="rd", rs1="rs1", imm="uimm")`.
     """
     parsed = parse_encoding(encoding)

@@ -14,7 +14,8 @@ import re
 from dataclasses import dataclass
 
 FIELD_WIDTHS = {
-    "rd": 5, "rs1": 5, "rs2": 5, "rs3": 5, "rm": 3, "csr": 12, "aq": 1, "rl": 1, "fm": 4, "pred": 4, "succ": 4,
+    "rd": 5, "rs1": 5, "rs2": 5, "rs3": 5, "rm": 3, "csr": 12, "aq": 1, "rl": 1, "fm": 4, "pred": 4,
+    "succ": 4,
     "rd'": 3, "rs1'": 3, "rs2'": 3,
 }  # fmt: skip
 SIGNED_FIELDS = frozenset({"imm"})
@@ -107,7 +108,7 @@ def parse_encoding(text: str) -> Encoding:
             raise ValueError(f"unknown token {token!r} in {text!r}")
         name = found["name"]
         spans = _value_bits(found["bits"]) if found["bits"] else [(FIELD_WIDTHS[name] - 1, 0)]
-        excluded = frozenset(int(v) for v in found["not"].strip("{}").split(",")) if found["not"] else frozenset()
+        excluded = frozenset(map(int, found["not"].strip("{}").split(","))) if found["not"] else frozenset()
         items.append(("field", name, spans, excluded))
         width += sum(high - low + 1 for high, low in spans)
     if width not in (16, 32):

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an instruction definition may do: the hart as it sees it.
 
-The reference engine implements it on numbers, `innkeeper.isa.riscv.trace` on symbols. Rules that make both the
-same, checked while tracing: registers are read before any is written; whatever may trap comes before the
-first write; a `system` call, `jump` or `branch` is the last thing that an instruction does, except that a
-result of `system` may be written to a register.
+The reference engine implements it on numbers, `innkeeper.isa.riscv.trace` on symbols. Rules that make both
+the same, checked while tracing: registers are read before any is written; whatever may trap comes before
+the first write; a `system` call, `jump` or `branch` is the last thing that an instruction does, except that
+a result of `system` may be written to a register.
 """
 
 from __future__ import annotations
@@ -73,6 +73,9 @@ class Hart(Protocol):
         on, else OUTCOME_TRAP (the trap is already taken) or an exit reason + OUTCOME_EXIT. The value is
         h[RESULT]. At most one a definition.
         """
+
+    def fence(self, predecessor: Value, successor: Value) -> None:
+        """Order memory accesses; the 4-bit I O R W sets of the fence instruction, as 64-bit values."""
 
     # Floating point: operands and results are raw bits of 32 or 64; flags accrue; NaN results are canonical.
 
