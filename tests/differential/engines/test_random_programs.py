@@ -19,6 +19,7 @@ from tests.differential.qemu.case import (
     Case,
     CaseRunner,
     Ending,
+    Outcome,
     differences,
 )
 from tests.differential.qemu.user import UserOracle
@@ -58,15 +59,20 @@ def test_reference_and_jit(reference: EngineRunner, slice_budget: int) -> None:
     jit.close()
 
 
+def is_wild(outcome: Outcome) -> bool:
+    """Whether it ended with an access far from the pages of the case."""
+    near = CODE_ADDRESS - 4096 <= outcome.address < SCRATCH_ADDRESS + 4 * 4096
+    return outcome.ending in (Ending.SEGV, Ending.BUS) and not near
+
+
 @pytest.mark.parametrize("engine", [ReferenceEngine, JitEngine], ids=["reference", "jit"])
 def test_qemu_and_ours(oracle: UserOracle, engine: type) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
     ours = EngineRunner(engine)
     cases = [case for case in cases_of(seed, 4000) if comparable_with_qemu(case)]
-    for case, expected, actual in zip(cases, oracle.run(cases), ours.run(cases), strict=True):
-        near = CODE_ADDRESS - 4096 <= actual.address < SCRATCH_ADDRESS + 4 * 4096
-        if actual.ending is Ending.SEGV and not near:
-            continue  # QEMU has memory of its own elsewhere, and reports 0 for what its host cannot map
+    # QEMU has memory of its own elsewhere (the very program that runs the cases): no wild accesses there.
+    kept = [(c, o) for c, o in zip(cases, ours.run(cases), strict=True) if not is_wild(o)]
+    for (case, actual), expected in zip(kept, oracle.run([c for c, _ in kept]), strict=True):
         found = differences(expected, actual)
         assert not found, f"seed {seed}, QEMU and {ours.name} differ:\n{describe(case)}\n{found}"
     ours.close()
