@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several harts on threads of their own: atomics, LR/SC and remote fences give the right sums."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from innkeeper.engines.engine import ExitReason
+from innkeeper.engines.jit import JitEngine
+from innkeeper.host.memory import GuestMemory
+from innkeeper.isa.riscv.assembler import assemble
+
+BASE = 0x8000_0000
+COUNTERS = BASE + 0x8000
+ROUNDS = 200_000
+JOIN_TIMEOUT_S = 60
+PROGRAM = f"""
+    li x5, {COUNTERS}
+    li x6, {ROUNDS}
+    li x7, 1
+loop:
+    amoadd.d x0, x7, (x5)
+    addi x8, x5, 64
+again:
+    lr.d x9, (x8)
+    addi x9, x9, 3
+    sc.d x10, x9, (x8)
+    bne x10, x0, again
+    addi x11, x5, 128
+spin:
+    amoswap.w x12, x7, (x11)
+    bne x12, x0, spin
+    ld x13, 192(x5)
+    addi x13, x13, 5
+    sd x13, 192(x5)
+    fence
+    sw x0, 0(x11)
+    addi x6, x6, -1
+    bne x6, x0, loop
+    ecall
+"""
+"""An atomic add, an LR/SC increment, and a plain increment under a spin lock."""
+
+
+@pytest.mark.parametrize("hart_count", [2, 4])
+def test_lock_free_counters(hart_count: int) -> None:
+    with GuestMemory(BASE, 1 << 20) as ram:
+        ram.write(BASE, assemble(PROGRAM))
+        engine = JitEngine(ram)
+        vcpus = [engine.create_vcpu(i, ecall_exits=True) for i in range(hart_count)]
+        reasons: list[ExitReason] = []
+
+        def run(index: int) -> None:
+            vcpu = vcpus[index]
+            vcpu.reset(BASE, 1, 0, 0)
+            reason = ExitReason.BUDGET
+            for _ in range(100_000):
+                reason = vcpu.run(1_000_000).reason
+                if reason != ExitReason.BUDGET:
+                    break
+            reasons.append(reason)
+
+        threads = [threading.Thread(target=run, args=(i,)) for i in range(hart_count)]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads[:1]):
+            engine.remote_fence((1 << hart_count) - 1, instruction=True)
+            threads[0].join(0.001)
+        for thread in threads:
+            thread.join(JOIN_TIMEOUT_S)
+        assert reasons == [ExitReason.ECALL] * hart_count
+        values = [int.from_bytes(ram.read(COUNTERS + at, 8), "little") for at in (0, 64, 192)]
+        assert values == [hart_count * ROUNDS, 3 * hart_count * ROUNDS, 5 * hart_count * ROUNDS]
+        engine.close()
