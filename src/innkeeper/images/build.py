@@ -86,7 +86,7 @@ class Builder:
                 reporting(self.progress, "unpack packages", len(paths), "steps") as task,
                 replacing(tar_path) as stream,
             ):
-                write_root(stream, paths, contents.left_out, _settings(definition, contents), task)
+                write_root(stream, paths, contents.left_out, root_settings(definition, contents), task)
                 stream.write(bytes(-stream.tell() % 512))
             with storing(folder), disk_path.open("wb") as disk:
                 disk.truncate(contents.disk_bytes)
@@ -160,7 +160,7 @@ class _BuildOutput:
         return " / ".join(line for line in lines if line)
 
 
-def _settings(definition: ImageDefinition, contents: DiskContents) -> dict[str, str]:
+def root_settings(definition: ImageDefinition, contents: DiskContents) -> dict[str, str]:
     """Text files of the root that no package ships: path to contents."""
     codename = definition.archive.codename
     excludes = "".join(

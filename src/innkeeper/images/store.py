@@ -2,7 +2,7 @@
 """Which images are ready to boot, and making ready those that are not.
 
 Each image has a folder in the cache with a manifest, written last. The manifest says what the image was
-built from (a digest of the definition and of this package's guest files) and what its files are; a
+built from (a digest of the definition and of the code that does it) and what its files are; a
 folder that does not agree with it is built again.
 """
 
@@ -24,6 +24,7 @@ from innkeeper.images.build import (
     fingerprint,
     read_manifest,
     require_runner,
+    root_settings,
 )
 from innkeeper.images.cache import cache_directory, locked, sha256_of, storing, write_file
 from innkeeper.images.definition import ImageDefinition, catalog, definition
@@ -32,7 +33,10 @@ from innkeeper.images.progress import Progress
 from innkeeper.images.runner import GuestRunner
 
 _MANIFEST = "manifest.json"
-_FORMAT = 1
+_BUILT_BY = {
+    "initramfs": ("initramfs.py", "kernel.py", "cpio.py", "guest/init", "guest/session"),
+    "disk": ("rootfs.py", "dpkg.py", "guest/build-disk"),
+}
 
 
 @dataclass(frozen=True)
@@ -59,12 +63,12 @@ def _folder(name: str) -> Path:
 
 
 def _source_digest(image: ImageDefinition) -> str:
-    """Digest of what decides how an image is built: a change makes it be built again."""
-    digest = hashlib.sha256(json.dumps([_FORMAT, asdict(image)], sort_keys=True).encode())
-    guest = files("innkeeper.images") / "guest"
-    names = ("init", "session") if image.kind == "initramfs" else ("build-disk",)
-    for name in names:
-        digest.update((guest / name).read_bytes())
+    """Digest of what decides how an image is built: a change of any of it makes it be built again."""
+    settings = root_settings(image, image.disk) if image.disk is not None else {}
+    digest = hashlib.sha256(json.dumps([asdict(image), settings], sort_keys=True).encode())
+    package = files("innkeeper.images")
+    for name in _BUILT_BY[image.kind]:
+        digest.update(package.joinpath(name).read_bytes())
     return digest.hexdigest()
 
 
