@@ -50,7 +50,7 @@ class DisplayTask:
         """How much is done, in words."""
         if self.unit == "bytes":
             return f"{format_size(self.done)}" + (f" of {format_size(self.total)}" if self.total else "")
-        return f"{self.done} of {self.total}" if self.total else ""
+        return f"{100 * min(self.done, self.total) // self.total} %" if self.total else ""
 
 
 class ProgressDisplay:
