@@ -46,13 +46,23 @@ class EscapeFilter:
 
 
 class ConsoleInput:
-    """Sends typed bytes to the console that the guest reads: hvc0 if it is open there, else SBI, else serial.
+    """Sends input to the console that the guest reads: hvc0 if it is open there, else SBI, else serial.
 
-    `receive` is as that of a port. Machine lock held.
+    What a user types goes there at once, and what finds no room is dropped, as a terminal does: it must go on
+    being read, for the way out may follow. Other input waits until `release`, so that nothing of it is lost
+    in a console that is opened and closed again while the guest starts. Machine lock held.
     """
 
-    def __init__(self, port: ConsolePort, firmware: FirmwareConsole, uart: Uart) -> None:
+    def __init__(
+        self, port: ConsolePort, firmware: FirmwareConsole, uart: Uart, *, interactive: bool
+    ) -> None:
         self._port, self._firmware, self._uart = port, firmware, uart
+        self._interactive = interactive
+        self._released = interactive
+
+    def release(self) -> None:
+        """The guest reads now; the stream has to be resumed."""
+        self._released = True
 
     def on_space(self, ready: Callable[[], None]) -> None:
         """Let `ready` be called when there is room again, in whichever console was full."""
@@ -62,6 +72,12 @@ class ConsoleInput:
 
     def receive(self, data: bytes) -> int:
         """How many of the first bytes were taken."""
+        if not self._released:
+            return 0
+        taken = self._offer(data)
+        return len(data) if self._interactive else taken
+
+    def _offer(self, data: bytes) -> int:
         if self._port.is_guest_open:
             return self._port.receive(data)
         if self._firmware.was_read:

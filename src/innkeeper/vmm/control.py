@@ -13,6 +13,7 @@ class ControlReader:
 
     def __init__(self, on_exit: Callable[[int], None]) -> None:
         self.is_ready = False
+        self.on_ready: Callable[[], None] = lambda: None
         self.status: int | None = None
         self._on_exit = on_exit
         self._line = bytearray()
@@ -31,6 +32,7 @@ class ControlReader:
         word, _, number = line.partition(b" ")
         if word == b"ready":
             self.is_ready = True
+            self.on_ready()
         elif word == b"exit" and self.status is None and number.isdigit() and len(number) <= 3:
             status = int(number)
             if status <= 255:

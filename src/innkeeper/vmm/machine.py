@@ -23,6 +23,9 @@ from innkeeper.vmm.job import GuestJobRunner
 from innkeeper.vmm.streams import InputStream, Sink, write_all
 
 DEFAULT_IMAGE = "small"
+PATIENCE_NS = 10_000_000_000
+"""How long input that is not typed waits for a guest that does not say that it is ready."""
+END_INTERVAL_NS = 1_000_000_000
 TIMEOUT_STATUS = 124
 """`returncode` of a command that took too long, as that of timeout(1)."""
 PathLike = str | os.PathLike[str]
@@ -222,17 +225,33 @@ def _disk_spec(disk: DiskSpec | PathLike) -> DiskSpec:
 def _connect_keyboard(session: vm.Session, input_fd: int) -> None:
     machine = session.machine
     board = machine.board
-    target = ConsoleInput(board.console.port(vm.CONSOLE), machine.firmware_console, board.uart)
-    escape = EscapeFilter(lambda: machine.stop("the user has left"))
     interactive = is_terminal(input_fd)
+    target = ConsoleInput(
+        board.console.port(vm.CONSOLE), machine.firmware_console, board.uart, interactive=interactive
+    )
 
-    def at_end() -> None:
+    def type_end() -> None:
+        """Ctrl-D, and again each second: a shell that just then changes its terminal's mode misses it."""
         if not interactive:
             target.receive(END_OF_TRANSMISSION)
+            machine.io.call_at(machine.clock.now_ns() + END_INTERVAL_NS, type_end)
 
+    escape = EscapeFilter(lambda: machine.stop("the user has left"))
     stream = InputStream(
-        input_fd, target.receive, machine.io, at_end, translate=escape.feed if interactive else None
+        input_fd,
+        target.receive,
+        machine.io,
+        type_end,
+        translate=escape.feed if interactive else None,
     )
+
+    def release() -> None:
+        target.release()
+        stream.resume()
+
     target.on_space(stream.resume)
     session.add_input(stream)
     stream.start()
+    session.on_ready(release)
+    # A guest that is not one of our images does not say when it is ready.
+    machine.io.call_at(machine.clock.now_ns() + PATIENCE_NS, release)

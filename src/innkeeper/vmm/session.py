@@ -106,6 +106,10 @@ class Session:
 
     # Connecting, before `run`.
 
+    def on_ready(self, call: Callable[[], None]) -> None:
+        """Call `call` when the guest says that its userland runs; machine lock held."""
+        self._control.on_ready = call
+
     def connect_output(self, number: int, sink: Sink) -> None:
         """Pass what the guest writes to port `number` on to `sink`, which may block."""
         port = self.machine.board.console.port(number)
