@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from innkeeper.ir.native import M64, Words, native
 from innkeeper.isa.riscv.state import PMP_ACTIVE, PMPADDR, PMPCFG
-from innkeeper.isa.riscv.surroundings import translation_changed
+from innkeeper.isa.riscv.surroundings import translations_flush
 from innkeeper.spec.riscv import (
     PMP_A,
     PMP_A_SHIFT,
@@ -91,7 +91,11 @@ def pmp_locked(h: Words, entry: int) -> int:
 
 @native
 def pmp_changed(h: Words) -> int:
-    """Derive PMP_ACTIVE anew and tell the engine."""
+    """Derive PMP_ACTIVE anew; what the engine remembers was allowed by the old entries.
+
+    The specification lets M-mode wait for its sfence.vma, but firmware without virtual memory has no reason
+    to execute one.
+    """
     first = pmp_config(h, 0)
     rwx = PMP_R | PMP_W | PMP_X
     everything = first >> PMP_A_SHIFT & 3 == PMP_NAPOT and first & rwx == rwx
@@ -100,7 +104,7 @@ def pmp_changed(h: Words) -> int:
         h[PMP_ACTIVE] = 0
     else:
         h[PMP_ACTIVE] = 1
-    translation_changed(h)
+    translations_flush(h, 0, 0, 0, 0)
     return 0
 
 

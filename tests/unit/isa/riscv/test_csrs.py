@@ -216,12 +216,14 @@ def test_what_selects_a_mapping_is_told() -> None:
         (spec.CSR_SSTATUS, FS_ON),
         (spec.CSR_FRM, 5),
         (spec.CSR_FRM, 0),
-        (spec.CSR_PMPADDR0, 1),
-        (spec.CSR_PMPCFG0, 1),
     ]:
         calls.clear()
         access(hart, "csrrw", number, value)
         assert ("translation_changed",) in calls, hex(number)
+    for number in (spec.CSR_PMPADDR0, spec.CSR_PMPCFG0):
+        calls.clear()
+        access(hart, "csrrw", number, 1)
+        assert ("flush_translations", None, None) in calls, hex(number)
     calls.clear()
     access(hart, "csrrs", spec.CSR_SSTATUS, spec.MSTATUS_SIE)
     assert calls == [], "enabling interrupts is frequent and changes no mapping"
