@@ -38,7 +38,7 @@ from innkeeper.isa.riscv.state import (
 )
 from innkeeper.isa.riscv.translation import LOAD, STORE, access_fault, translate
 from innkeeper.isa.riscv.traps import raise_exception
-from innkeeper.runtime.code import code_page, drop_code_page, in_ram, lock, unlock, written
+from innkeeper.runtime.code import code_page, drop_code_page, in_ram, lock, note_writer, unlock, written
 from innkeeper.runtime.contexts import tlb_fill
 from innkeeper.runtime.intrinsics import (
     load8,
@@ -75,11 +75,18 @@ def after_memory(h: Words, va: int, site: int) -> int:
     pa = h[RESULT]
     if in_ram(h, pa, size) == 0:
         return device_access(h, va, site, access, pa)
-    if access == STORE and code_page(h, words_at(h[SHARED]), pa):
+    if access == STORE and has_code(h, words_at(h[SHARED]), pa):
         return store_to_code(h, words_at(h[SHARED]), va, site, pa)
     h[TLB_MISSES] = h[TLB_MISSES] + 1
     tlb_fill(h, va, pa, access)
     return load64(site + 8 * SITE_RETRY)
+
+
+@native
+def has_code(h: Words, e: Words, pa: int) -> int:
+    """Not 0 if the page of `pa` has code; else it may be entered into the TLB for writing."""
+    note_writer(h, e, pa)
+    return code_page(h, e, pa)
 
 
 @native
@@ -120,14 +127,12 @@ def complete(h: Words, site: int) -> int:
 
 @native
 def device_access(h: Words, va: int, site: int, access: int, pa: int) -> int:
-    """An access outside RAM: the machine answers it. Atomics have no device; devices need alignment."""
+    """An access outside RAM: the machine answers it. Atomics and misaligned accesses have no device."""
     info = load64(site + 8 * SITE_INFO)
     kind = info >> 16 & 15
     size = info >> 20 & 15
-    if needs_alignment(kind):
+    if needs_alignment(kind) or pa & (size - 1):
         return trap(h, site, access_fault(h, va, access), va)
-    if pa & (size - 1):
-        return trap(h, site, misaligned(access), va)
     h[EXIT_PC] = h[PC]
     h[FAULT_TVAL] = va
     complete(h, site)
@@ -193,8 +198,10 @@ def crossing_access(h: Words, va: int, site: int, access: int, size: int) -> int
     if fault != 0:
         return trap(h, site, fault, h[FAULT_TVAL])
     second = h[RESULT]
-    if in_ram(h, first, 1) == 0 or in_ram(h, second, 1) == 0:
-        return trap(h, site, misaligned(access), va)
+    if in_ram(h, first, 1) == 0:
+        return trap(h, site, access_fault(h, va, access), va)
+    if in_ram(h, second, 1) == 0:
+        return trap(h, site, access_fault(h, second_va, access), second_va)
     split = (second_va - va) & M64
     if access == LOAD:
         value = 0

@@ -37,6 +37,7 @@ from innkeeper.spec.riscv import (
 
 _IN_PAGE = PAGE_BYTES - 1
 _MISALIGNED = {LOAD: CAUSE_LOAD_MISALIGNED, STORE: CAUSE_STORE_MISALIGNED}
+_ACCESS_FAULT = {LOAD: CAUSE_LOAD_ACCESS, STORE: CAUSE_STORE_ACCESS}
 
 
 class Aborted(Exception):
@@ -70,7 +71,8 @@ class MemoryAccess:
 
     An access outside RAM leaves: a load aborts with MMIO_READ and is executed again with `answer` set; a
     store sets `leaving`, and the instruction goes on to its end. FAULT_TVAL is then the virtual address, for
-    a machine that has nothing there.
+    a machine that has nothing there. A misaligned one outside RAM is an access fault, so that nobody emulates
+    it piece by piece: riscv-priv 20240411, "Machine Cause (mcause) Register", of both causes, allows that.
     """
 
     def __init__(self, h: HartWords, memory: Memory, pages: PageCache) -> None:
@@ -154,11 +156,11 @@ class MemoryAccess:
         high = self.physical((va + split) & M64, access)
         if self.memory.is_ram(low, split) and self.memory.is_ram(high, size_bytes - split):
             return low, high, split
-        raise self.trap(_MISALIGNED[access], va)
+        raise self.trap(_ACCESS_FAULT[access], (va + split) & M64 if self.memory.is_ram(low, split) else va)
 
     def _device(self, va: int, pa: int, size_bytes: int, access: int) -> None:
         if va % size_bytes:
-            raise self.trap(_MISALIGNED[access], va)
+            raise self.trap(_ACCESS_FAULT[access], va)
         self.words[FAULT_TVAL] = va
         self.words[EXIT_ADDRESS] = pa
         self.words[EXIT_SIZE] = size_bytes
@@ -178,7 +180,7 @@ class MemoryAccess:
             raise self.trap(_MISALIGNED[access], va)
         pa = self.physical(va, access)
         if not self.memory.is_ram(pa, size_bytes):
-            raise self.trap(CAUSE_LOAD_ACCESS if access == LOAD else CAUSE_STORE_ACCESS, va)
+            raise self.trap(_ACCESS_FAULT[access], va)
         return pa
 
     def load_reserved(self, address: Value, width: int) -> Value:

@@ -96,10 +96,16 @@ def test_a_crossing_store_that_faults_writes_nothing() -> None:
     assert hart.ram.get(DATA + 0xFF8, 8) == 0
 
 
-def test_a_crossing_access_into_a_device_is_misaligned() -> None:
+@pytest.mark.parametrize(("name", "cause"), [("ld", 5), ("sd", 7)])
+def test_a_misaligned_access_into_a_device_is_an_access_fault(name: str, cause: int) -> None:
     hart = paged(0x1000_0000)
-    assert run(hart, "ld", rd=3, rs1=1) == OUTCOME_TRAP
-    assert trap(hart) == (4, 0x4000_0FFD)
+    register = {"rd": 3} if name == "ld" else {"rs2": 3}
+    assert run(hart, name, rs1=1, **register) == OUTCOME_TRAP
+    assert trap(hart) == (cause, 0x4000_1000), "the part that faults"
+    hart.enter(PRIV_S)
+    hart.words[X + 1] = 0x4000_1001
+    assert run(hart, name, rs1=1, **register) == OUTCOME_TRAP
+    assert trap(hart) == (cause, 0x4000_1001)
 
 
 def test_an_instruction_across_pages_faults_at_its_second_half() -> None:
@@ -147,17 +153,17 @@ def test_device_accesses_leave(size_bytes: int) -> None:
     if size_bytes > 1:
         hart.words[X + 1] += 1
         assert run(hart, load, rd=3, rs1=1) == OUTCOME_TRAP
-        assert trap(hart) == (4, address + 1)
+        assert trap(hart) == (5, address + 1)
         assert run(hart, store, rs1=1, rs2=2) == OUTCOME_TRAP
-        assert trap(hart) == (6, address + 1)
+        assert trap(hart) == (7, address + 1)
 
 
-@pytest.mark.parametrize("address", [RAM_BASE - 4, END - 4])
-def test_half_in_ram_is_not_in_ram(address: int) -> None:
+@pytest.mark.parametrize(("address", "outside"), [(RAM_BASE - 4, RAM_BASE - 4), (END - 4, END)])
+def test_half_in_ram_is_not_in_ram(address: int, outside: int) -> None:
     hart = BareHart()
     hart.words[X + 1] = address
     assert run(hart, "ld", rd=3, rs1=1) == OUTCOME_TRAP
-    assert trap(hart) == (4, address)
+    assert trap(hart) == (5, outside)
 
 
 def test_reservation() -> None:
