@@ -2,7 +2,8 @@
 """Runs a machine on one thread in virtual time: the same input gives the same run, to the instruction.
 
 Harts take turns of a fixed number of instructions. Time is what the instructions say: each turn lasts
-`slice / instructions_per_tick` ticks for everybody. When all harts sleep the clock jumps to the next timer.
+`slice / instructions_per_tick` ticks for everybody. Devices see the time of the hart that asks them, unless
+another one was ahead of it. When all harts sleep the clock jumps to the next timer.
 """
 
 from __future__ import annotations
@@ -41,18 +42,19 @@ class RoundRobin:
         """Run on for `limit_instructions` per hart at most."""
         machine = self._machine
         for _ in range(max(1, limit_instructions // self._slice)):
-            ran = [self._turn(hart) for hart in machine.harts]
+            start = machine.time_ticks()
+            ran = [self._turn(hart, start) for hart in machine.harts]
             machine.io.run_due()
             if machine.is_ending:
                 return machine.outcome()
             if any(ran):
-                self._advance(self._slice // machine.config.instructions_per_tick)
+                self._advance_to(start + self._slice // machine.config.instructions_per_tick)
             elif not self._skip_to_timer():
                 return Outcome(Ending.STOPPED, "every hart sleeps and no timer is set")
         return None
 
-    def _turn(self, hart: Hart) -> bool:
-        """One slice of `hart`; whether it executed anything."""
+    def _turn(self, hart: Hart, start_ticks: int) -> bool:
+        """One slice of `hart` from that time on; whether it executed anything."""
         machine = self._machine
         if hart.state == HartState.STOPPED:
             return False
@@ -64,18 +66,22 @@ class RoundRobin:
             self._idle.discard(hart.index)
             if hart.state == HartState.SUSPENDED:
                 machine.resume(hart)
-        hart.set_time_ticks(machine.time_ticks())
+        hart.set_time_ticks(start_ticks)
         end = hart.retired() + self._slice
         while hart.running and hart.state == HartState.STARTED and hart.retired() < end:
             event = hart.vcpu.run(end - hart.retired())
             if event.reason == ExitReason.IDLE:
                 self._idle.add(hart.index)
                 break
+            self._move_clock_to(hart.time_ticks())
             machine.answer(hart, event)
         return True
 
-    def _advance(self, ticks: int) -> None:
-        self._clock.advance_ns(ticks * NS_PER_TICK)
+    def _move_clock_to(self, ticks: int) -> None:
+        self._clock.advance_ns(max(0, ticks - self._machine.time_ticks()) * NS_PER_TICK)
+
+    def _advance_to(self, ticks: int) -> None:
+        self._move_clock_to(ticks)
         for hart in self._machine.harts:
             hart.set_time_ticks(self._machine.time_ticks())
 
@@ -88,5 +94,5 @@ class RoundRobin:
             due.append(-(-max(0, host_ns - self._clock.now_ns()) // NS_PER_TICK))
         if not due:
             return False
-        self._advance(min(due))
+        self._advance_to(self._machine.time_ticks() + min(due))
         return True
