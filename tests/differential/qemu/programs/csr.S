@@ -45,7 +45,9 @@ main:
     RECORD(a0)
     SET(sstatus, -1)
     csrr a0, sstatus
-    li a1, ~(3 << 9 | 1 << 24 | 1 << 23) /* without VS, SDT, SPELP, which belong to other options */
+    /* Without VS, SDT, SPELP, which belong to other options, and UXL: QEMU 10.0 lets it become 3, against its WARL
+     * rule. */
+    li a1, ~(3 << 9 | 1 << 24 | 1 << 23 | 3 << 32)
     and a0, a0, a1
     RECORD(a0)
     csrr a0, mstatus

@@ -8,8 +8,10 @@ main:
     GO(MODE_U, do_ebreak)
     GO(MODE_S, do_illegal)
     GO(MODE_U, do_illegal)
+    HIDE_ILLEGAL_TVAL
     GO(MODE_S, do_mret)
     GO(MODE_U, do_mret)
+    SHOW_ILLEGAL_TVAL
     GO(MODE_U, do_sret)
     GO(MODE_U, do_wfi)
     GO(MODE_U, do_sfence)

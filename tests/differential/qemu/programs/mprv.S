@@ -21,7 +21,10 @@ main:
     SET(mstatus, MSTATUS_MXR)
     jal test
     /* Fetches are not translated: the code above went on. MPP = M means no effect. */
-    LOAD(MODE_M, 5)
+    li a1, NOTHING_THERE
+    AS(MODE_M)
+    TRY(ld a0, 0(a1))
+    PLAIN
     csrw satp, zero
     la a1, data
     AS(MODE_U)

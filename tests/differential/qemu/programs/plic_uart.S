@@ -38,10 +38,11 @@ main:
     RECORD_LINES
     PEEK(CLAIM_M)
     PEEK(PENDING)
-    /* Completed with the line still up: pending again. Reading IIR lowers it. */
+    /* Completed with the line still up: pending again, and claimed again. It is not recorded, because QEMU 10.0
+     * only looks at changes of the line. Reading IIR lowers it. */
     POKE(CLAIM_M, UART_SOURCE)
-    RECORD_LINES
-    PEEK(CLAIM_M)
+    li a1, CLAIM_M
+    lw a0, 0(a1)
     li a1, UART
     lbu a0, 2(a1)
     RECORD(a0)

@@ -54,7 +54,8 @@ main:
     LEAF(level1, 2, RAM + 0x1000, PTE_RWX)
     LEAF(level2, 3, RAM, PTE_RWX)
     LEAF(level2, 4, RAM + 0x200000, PTE_RWX)
-    /* Pointers with bits that pointers must not have; a table where nothing is. */
+    /* Pointers with bits that pointers must not have. A table where nothing is would be an access fault, but QEMU
+     * 10.0 makes it a page fault. */
     LINK(level1, 3, level0)
     la a0, level1
     ld a1, 24(a0)
@@ -66,7 +67,6 @@ main:
     sd a2, 40(a0)
     ori a2, a1, PTE_G
     sd a2, 48(a0)
-    PTE(level1, 7, (NOTHING_THERE >> 2) | PTE_V)
     LEAF(level0, 15, NOTHING_THERE, PTE_RWX)
     SATP(MODE, TOP)
     LOAD_AT(PAGE(0))
@@ -103,9 +103,6 @@ main:
     LOAD_AT(WINDOW + 0x800000)
     LOAD_AT(WINDOW + 0xa00000)
     LOAD_AT(WINDOW + 0xc00000)
-    LOAD_AT(WINDOW + 0xe00000)
-    STORE_AT(WINDOW + 0xe00000)
-    FETCH_AT(WINDOW + 0xe00000)
     LOAD_AT(0xc0000000)
     LOAD_AT(0x100000000)
     LOAD_AT(0x140000000)

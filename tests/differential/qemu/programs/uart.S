@@ -3,6 +3,7 @@
 #include "framework.h"
 #define PUT(register, value) li a0, value; sb a0, register(a1)
 #define GET(register) lbu a0, register(a1); RECORD(a0)
+#define GET_LINES lbu a0, 6(a1); andi a0, a0, 0xf0; RECORD(a0)
 main:
     li a1, UART
     GET(1)
@@ -28,13 +29,13 @@ main:
     PUT(2, 1)
     GET(2)
     PUT(2, 0)
-    /* Loop-back of modem control lines. */
+    /* Loop-back of modem control lines; without the bits that say what has changed, which QEMU 10.0 leaves 0. */
     PUT(4, 0x1f)
     GET(4)
-    GET(6)
+    GET_LINES
     PUT(4, 0x10)
-    GET(6)
+    GET_LINES
     PUT(4, 0x15)
-    GET(6)
+    GET_LINES
     PUT(4, 0)
     FINISH
