@@ -134,6 +134,8 @@ SHARED_EPOCH = 26
 """Counts invalidations of code."""
 FLUSH_COUNT = 27
 """Counts the times that all code was thrown away."""
+WRITERS = 28
+"""Address of one byte for each page of RAM: a bit for each hart that may have it in its TLB for writing."""
 STUBS = 32
 GLUE = 40
 """Stencil number of each of GLUE_NAMES."""

@@ -35,6 +35,8 @@ _SLICE_INSTRUCTIONS = 4_000_000
 _SWITCH_INTERVAL_S = 0.0005
 """How long a thread may keep the GIL while another wants it; Python's own 5 ms would delay every exit."""
 _RNG_SEED_BYTES = 64
+_RESET_INSTRUCTIONS = 500
+"""How far each hart gets on its own when firmware starts, before all run at the same time."""
 
 
 class Ending(Enum):
@@ -119,6 +121,7 @@ class VirtMachine:
         self.io.start()
         while True:
             self.power_on()
+            self._leave_reset()
             threads = [
                 threading.Thread(target=self._hart_main, args=(hart,), name=f"hart{hart.index}", daemon=True)
                 for hart in self.harts
@@ -160,6 +163,19 @@ class VirtMachine:
             self.harts[0].state = HartState.START_PENDING
             self.harts[0].start_request = (entry.pc, entry.devicetree)
         self._epoch_ns = self.clock.now_ns()
+
+    def _leave_reset(self) -> None:
+        """Let harts that start in firmware leave reset together, as hardware does.
+
+        A host under load may start the thread of one hart long after that of another. OpenSBI takes harts to
+        be no more than some thousand instructions apart: one that draws its lottery after the boot hart is
+        done overwrites the word in which that was said, and waits for it for ever.
+        """
+        for hart in self.harts:
+            if hart.state == HartState.STARTED:
+                event = hart.vcpu.run(_RESET_INSTRUCTIONS)
+                if event.reason != ExitReason.IDLE:
+                    self.answer(hart, event)
 
     def _create_harts(self) -> None:
         config = self.config

@@ -33,27 +33,34 @@ from innkeeper.codegen.layout import (
     SHARED,
     SHARED_EPOCH,
     STATISTICS,
+    WRITERS,
 )
 from innkeeper.ir.native import M64, Words, native, words_at
-from innkeeper.isa.riscv.state import REQUEST
+from innkeeper.isa.riscv.state import HART_INDEX, REQUEST
 from innkeeper.runtime.contexts import contexts_changed, forget_all, forget_fetch, tlb_forbid_writes
 from innkeeper.runtime.intrinsics import (
     address_of,
     atomic_add64,
     atomic_cas64,
+    atomic_exchange8,
     atomic_load64,
+    atomic_or8,
     atomic_store64,
     fill_bytes,
+    load8,
     load32,
     load64,
     spin,
     store32,
     store64,
+    yield_cpu,
 )
 
 CODE_INVALIDATIONS = STATISTICS + 9
 CODE_FLUSHES = STATISTICS + 10
 REQUESTS = STATISTICS + 11
+SPINS = 1000
+"""Turns of waiting without asking the host for another thread: some ten microseconds."""
 
 
 @native
@@ -70,10 +77,21 @@ def serve_requests(h: Words) -> int:
 @native
 def lock(h: Words, e: Words) -> int:
     """Take the lock; serves requests while waiting, so that two harts never wait for each other."""
+    turns = 0
     while atomic_cas64(address_of(e) + 8 * LOCK, 0, 1) == 0:
         serve_requests(h)
-        spin()
+        turns = wait_a_turn(turns)
     return 0
+
+
+@native
+def wait_a_turn(turns: int) -> int:
+    """Wait a moment for another thread, which may itself wait for a CPU; the number of the next turn."""
+    if turns < SPINS:
+        spin()
+    else:
+        yield_cpu()
+    return turns + 1
 
 
 @native
@@ -86,19 +104,34 @@ def unlock(e: Words) -> int:
 def ask_hart(block: int) -> int:
     """Ask the hart with this block to forget everything, and wait until it has, or does not run."""
     ticket = atomic_add64(block + 8 * REQUEST, 1)
+    turns = 0
     while atomic_load64(block + 8 * RUNNING) and (ticket - atomic_load64(block + 8 * SERVED)) & M64 != 0:
         if (atomic_load64(block + 8 * SERVED) - ticket) & M64 < 1 << 32:
             break
-        spin()
+        turns = wait_a_turn(turns)
     return 0
 
 
 @native
-def ask_others(h: Words, e: Words) -> int:
-    """`ask_hart` for every other hart."""
+def ask_others(h: Words, e: Words, mask: int) -> int:
+    """`ask_hart` for every other hart in the mask."""
     for i in range(e[HARTS]):
-        if e[HART_BLOCKS + i] != address_of(h):
+        if mask >> i & 1 and e[HART_BLOCKS + i] != address_of(h):
             ask_hart(e[HART_BLOCKS + i])
+    return 0
+
+
+@native
+def note_writer(h: Words, e: Words, pa: int) -> int:
+    """This hart is about to have the page of `pa` in its TLB for writing, if the page has no code.
+
+    The note comes before the look at PAGES; `make_code_page` enters there first and reads the notes then. One
+    of the two sees the other.
+    """
+    at = e[WRITERS] + page_number(h, pa)
+    bit = 1 << h[HART_INDEX]
+    if load8(at) & bit == 0:
+        atomic_or8(at, bit)
     return 0
 
 
@@ -141,8 +174,10 @@ def make_code_page(h: Words, e: Words, pa: int) -> int:
     made = e[POOL] + (number - 1) * (CODE_PAGE_WORDS * 8)
     fill_bytes(made, 0, CODE_PAGE_WORDS * 8)
     store32(e[PAGES] + 4 * page_number(h, pa), number)
-    tlb_forbid_writes(h, pa)
-    ask_others(h, e)
+    writers = atomic_exchange8(e[WRITERS] + page_number(h, pa), 0)
+    if writers >> h[HART_INDEX] & 1:
+        tlb_forbid_writes(h, pa)
+    ask_others(h, e, writers)
     return made
 
 
@@ -201,7 +236,7 @@ def catch_up(h: Words, e: Words) -> int:
 def drop_all_code(h: Words, e: Words) -> int:
     """Throw every translation away. The lock is held and this hart is not going back to what it ran."""
     h[CODE_FLUSHES] = h[CODE_FLUSHES] + 1
-    ask_others(h, e)
+    ask_others(h, e, M64)
     fill_bytes(e[PAGES], 0, 4 * (h[RAM_SIZE] >> 12))
     fill_bytes(e[CROSSING], 0, 16 * CROSSING_ENTRIES)
     e[POOL_NEXT] = 0

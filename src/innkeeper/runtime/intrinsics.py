@@ -96,6 +96,18 @@ def atomic_cas64(address: int, old: int, new: int) -> int:
 
 
 @intrinsic
+def atomic_or8(address: int, value: int) -> int:
+    """Set bits of a byte; sequentially consistent."""
+    _compiled_only()
+
+
+@intrinsic
+def atomic_exchange8(address: int, value: int) -> int:
+    """Put a byte, get what stood there; sequentially consistent."""
+    _compiled_only()
+
+
+@intrinsic
 def copy_bytes(target: int, source: int, count: int) -> int:
     """memcpy."""
     _compiled_only()
@@ -110,6 +122,12 @@ def fill_bytes(target: int, byte: int, count: int) -> int:
 @intrinsic
 def spin() -> int:
     """Tell the host CPU that this is a waiting loop."""
+    _compiled_only()
+
+
+@intrinsic
+def yield_cpu() -> int:
+    """Let the host run another thread, if one waits for this CPU."""
     _compiled_only()
 
 
@@ -190,6 +208,19 @@ define internal i64 @atomic_cas64(i64 %a, i64 %old, i64 %new) alwaysinline {{
   %v = zext i1 %b to i64
   ret i64 %v
 }}
+define internal i64 @atomic_or8(i64 %a, i64 %x) alwaysinline {{
+  %p = inttoptr i64 %a to ptr
+  %b = trunc i64 %x to i8
+  %o = atomicrmw or ptr %p, i8 %b seq_cst
+  ret i64 0
+}}
+define internal i64 @atomic_exchange8(i64 %a, i64 %x) alwaysinline {{
+  %p = inttoptr i64 %a to ptr
+  %b = trunc i64 %x to i8
+  %o = atomicrmw xchg ptr %p, i8 %b seq_cst
+  %v = zext i8 %o to i64
+  ret i64 %v
+}}
 declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
 declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)
 define internal i64 @copy_bytes(i64 %t, i64 %s, i64 %n) alwaysinline {{
@@ -207,6 +238,11 @@ define internal i64 @fill_bytes(i64 %t, i64 %b, i64 %n) alwaysinline {{
 declare void @llvm.x86.sse2.pause()
 define internal i64 @spin() alwaysinline {{
   call void @llvm.x86.sse2.pause()
+  ret i64 0
+}}
+declare i32 @sched_yield()
+define internal i64 @yield_cpu() {{
+  call i32 @sched_yield()
   ret i64 0
 }}
 declare i32 @clock_gettime(i32, ptr)

@@ -21,7 +21,7 @@ CODE_BYTES = 96 << 20
 """Room for compiled code; when it is full everything is compiled again. Resident only where used."""
 SITE_BYTES = 64 << 20
 CODE_PAGES = 16384
-_LIBRARY = ("clock_gettime", "memcpy", "memset", "memmove")
+_LIBRARY = ("clock_gettime", "sched_yield", "memcpy", "memset", "memmove")
 _TABLES = {
     at.RELOCATIONS: "relocations", at.OPERATIONS: "operations", at.ENTRIES: "entries", at.FIELDS: "fields",
     at.BUCKETS: "buckets", at.CANDIDATES: "candidates", at.NARROW: "narrow", at.STENCILS: "facts",
@@ -106,6 +106,7 @@ class JitEngine:
         e[at.DATA_FIRST] = e[at.DATA_NEXT_FREE] = sites.address
         e[at.DATA_END] = sites.address + SITE_BYTES
         e[at.PAGES] = self._area(4 * (self.ram.size_bytes >> 12) + 8).address
+        e[at.WRITERS] = self._area((self.ram.size_bytes >> 12) + 8).address
         e[at.POOL] = self._area(CODE_PAGES * at.CODE_PAGE_WORDS * 8).address
         e[at.POOL_COUNT] = CODE_PAGES
         e[at.CROSSING] = self._area(16 * at.CROSSING_ENTRIES).address
