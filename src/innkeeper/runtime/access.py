@@ -38,8 +38,9 @@ from innkeeper.isa.riscv.state import (
 )
 from innkeeper.isa.riscv.translation import LOAD, STORE, access_fault, translate
 from innkeeper.isa.riscv.traps import raise_exception
-from innkeeper.runtime.code import code_page, drop_code_page, in_ram, lock, note_writer, unlock, written
+from innkeeper.runtime.code import code_page, in_ram, lock, note_writer, unlock, written
 from innkeeper.runtime.contexts import tlb_fill
+from innkeeper.runtime.dispatch import EXIT_STEP
 from innkeeper.runtime.intrinsics import (
     load8,
     load64,
@@ -76,7 +77,7 @@ def after_memory(h: Words, va: int, site: int) -> int:
     if in_ram(h, pa, size) == 0:
         return device_access(h, va, site, access, pa)
     if access == STORE and has_code(h, words_at(h[SHARED]), pa):
-        return store_to_code(h, words_at(h[SHARED]), va, site, pa)
+        return store_to_code(h, words_at(h[SHARED]), site, pa)
     h[TLB_MISSES] = h[TLB_MISSES] + 1
     tlb_fill(h, va, pa, access)
     return load64(site + 8 * SITE_RETRY)
@@ -153,23 +154,32 @@ def low_bits(size: int) -> int:
 
 
 @native
-def store_to_code(h: Words, e: Words, va: int, site: int, pa: int) -> int:
+def store_to_code(h: Words, e: Words, site: int, pa: int) -> int:
     """A store into a page that has code: drop the code if it is hit; then do the store with the lock held.
 
-    Goes on through `lookup`, because waiting for the lock may have thrown away the code it came from.
+    Goes on through `lookup`, because the code it came from may be what was dropped. An atomic is executed by
+    its definition: the page cannot be opened for compiled code, which may lie in it itself.
     """
     info = load64(site + 8 * SITE_INFO)
     size = info >> 20 & 15
     h[SLOW_ACCESSES] = h[SLOW_ACCESSES] + 1
-    lock(h, e)
     if info >> 16 & 15 == KIND_ATOMIC:
-        drop_code_page(h, e, pa)
         h[BUDGET] = h[BUDGET] + load64(site + 8 * SITE_REMAINING) + 1
-        tlb_fill(h, va, pa, STORE)
-    else:
-        written(h, e, pa, size)
-        store_sized(pa + h[RAM_DELTA] & M64, h[info >> 32], size)
-        complete(h, site)
+        return leave(h, EXIT_STEP)
+    remaining = load64(site + 8 * SITE_REMAINING)
+    if lock(h, e):
+        return again(h, e, remaining)
+    written(h, e, pa, size)
+    store_sized(pa + h[RAM_DELTA] & M64, h[info >> 32], size)
+    complete(h, site)
+    unlock(e)
+    return lookup(h)
+
+
+@native
+def again(h: Words, e: Words, remaining: int) -> int:
+    """The site is void and the lock is held: execute its instruction once more from the start."""
+    h[BUDGET] = h[BUDGET] + remaining + 1
     unlock(e)
     return lookup(h)
 
@@ -218,7 +228,9 @@ def crossing_store(h: Words, e: Words, site: int, first: int, second: int, split
     info = load64(site + 8 * SITE_INFO)
     size = info >> 20 & 15
     value = h[info >> 32]
-    lock(h, e)
+    remaining = load64(site + 8 * SITE_REMAINING)
+    if lock(h, e):
+        return again(h, e, remaining)
     written(h, e, first, split)
     written(h, e, second, size - split)
     for i in range(size):

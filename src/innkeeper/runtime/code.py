@@ -59,29 +59,37 @@ from innkeeper.runtime.intrinsics import (
 CODE_INVALIDATIONS = STATISTICS + 9
 CODE_FLUSHES = STATISTICS + 10
 REQUESTS = STATISTICS + 11
+DEAD = 1 << 31
+"""Bit in an entry of PAGES: nothing of the page is translated any more."""
 SPINS = 1000
 """Turns of waiting without asking the host for another thread: some ten microseconds."""
 
 
 @native
 def serve_requests(h: Words) -> int:
-    """Forget everything if another thread asked for it; called only where no compiled code is under way."""
+    """Forget everything if another thread asked for it, and then say 1; only where no compiled code is under
+    way."""
     wanted = atomic_load64(address_of(h) + 8 * REQUEST)
-    if wanted != h[SERVED]:
-        h[REQUESTS] = h[REQUESTS] + 1
-        forget_all(h)
-        atomic_store64(address_of(h) + 8 * SERVED, wanted)
-    return 0
+    if wanted == h[SERVED]:
+        return 0
+    h[REQUESTS] = h[REQUESTS] + 1
+    forget_all(h)
+    atomic_store64(address_of(h) + 8 * SERVED, wanted)
+    return 1
 
 
 @native
 def lock(h: Words, e: Words) -> int:
-    """Take the lock; serves requests while waiting, so that two harts never wait for each other."""
+    """Take the lock; serves requests while waiting, so that two harts never wait for each other.
+
+    1 if it served any: then physical addresses, sites, slots and code found before must not be used any more.
+    """
+    served = 0
     turns = 0
     while atomic_cas64(address_of(e) + 8 * LOCK, 0, 1) == 0:
-        serve_requests(h)
+        served = served | serve_requests(h)
         turns = wait_a_turn(turns)
-    return 0
+    return served
 
 
 @native
@@ -151,7 +159,7 @@ def in_ram(h: Words, pa: int, size_bytes: int) -> int:
 def code_page(h: Words, e: Words, pa: int) -> int:
     """Host address of the code page of `pa` (in RAM), or 0 if nothing of that page is translated."""
     number = load32(e[PAGES] + 4 * page_number(h, pa))
-    return e[POOL] + (number - 1) * (CODE_PAGE_WORDS * 8) if number else 0
+    return e[POOL] + (number - 1) * (CODE_PAGE_WORDS * 8) if number and number < DEAD else 0
 
 
 @native
@@ -163,10 +171,11 @@ def make_code_page(h: Words, e: Words, pa: int) -> int:
     have = code_page(h, e, pa)
     if have:
         return have
-    number = e[POOL_FREE]
-    if number:
+    number = load32(e[PAGES] + 4 * page_number(h, pa)) & (DEAD - 1)
+    if number == 0 and e[POOL_FREE]:
+        number = e[POOL_FREE]
         e[POOL_FREE] = load64(e[POOL] + (number - 1) * (CODE_PAGE_WORDS * 8))
-    else:
+    elif number == 0:
         if e[POOL_NEXT] == e[POOL_COUNT]:
             return 0
         e[POOL_NEXT] = e[POOL_NEXT] + 1
@@ -185,13 +194,30 @@ def make_code_page(h: Words, e: Words, pa: int) -> int:
 def drop_code_page(h: Words, e: Words, pa: int) -> int:
     """Nothing of the page of `pa` is translated any more. The lock is held."""
     slot = e[PAGES] + 4 * page_number(h, pa)
-    number = load32(slot)
+    number = load32(slot) & (DEAD - 1)
     if number:
         h[CODE_INVALIDATIONS] = h[CODE_INVALIDATIONS] + 1
         store32(slot, 0)
         store64(e[POOL] + (number - 1) * (CODE_PAGE_WORDS * 8), e[POOL_FREE])
         e[POOL_FREE] = number
-        e[SHARED_EPOCH] = e[SHARED_EPOCH] + 1
+        atomic_add64(address_of(e) + 8 * SHARED_EPOCH, 1)
+    return 0
+
+
+@native
+def forget_written(h: Words, e: Words, pa: int) -> int:
+    """`drop_code_page` after a write, if there is any code, for one who must not wait for the lock.
+
+    Waiting means that translations and code may be thrown away meanwhile: no good for a page walk and for
+    what compiled code calls. A code page that is marked as dead is found again when the page gets new code.
+    """
+    # Whoever translates enters the page in PAGES before it reads the page's bytes: one sees the other.
+    epoch = address_of(e) + 8 * SHARED_EPOCH
+    atomic_add64(epoch, 0)
+    if code_page(h, e, pa):
+        h[CODE_INVALIDATIONS] = h[CODE_INVALIDATIONS] + 1
+        atomic_or8(e[PAGES] + 4 * page_number(h, pa) + 3, DEAD >> 24)
+        atomic_add64(epoch, 1)
     return 0
 
 
@@ -244,8 +270,7 @@ def drop_all_code(h: Words, e: Words) -> int:
     e[CODE_NEXT] = e[CODE_FIRST]
     e[DATA_NEXT_FREE] = e[DATA_FIRST]
     e[FLUSH_COUNT] = e[FLUSH_COUNT] + 1
-    e[SHARED_EPOCH] = e[SHARED_EPOCH] + 1
-    h[CODE_EPOCH] = e[SHARED_EPOCH]
+    h[CODE_EPOCH] = atomic_add64(address_of(e) + 8 * SHARED_EPOCH, 1)
     return forget_all(h)
 
 
@@ -261,11 +286,13 @@ def guest_written(h: Words, pa: int, size_bytes: int) -> int:
 @native
 def drop_range(h: Words, e: Words, pa: int, size_bytes: int) -> int:
     """Drop code in a range of RAM of any size."""
-    at = pa & ~4095 & M64
-    while at < pa + size_bytes:
+    at = pa
+    end = pa + size_bytes
+    while at < end:
+        following = (at & ~4095 & M64) + 4096
         if load32(e[PAGES] + 4 * page_number(h, at)):
             lock(h, e)
-            drop_code_page(h, e, at)
+            written(h, e, at, (following if following < end else end) - at)
             unlock(e)
-        at += 4096
+        at = following
     return 0

@@ -50,7 +50,8 @@ from innkeeper.spec.riscv import (
 
 TLB_FLUSHES = STATISTICS + 7
 PAGE_FLUSHES = STATISTICS + 8
-LAST_IDENTIFIER = 4095
+LAST_IDENTIFIER = 4094
+"""With 4095, the tag of the last page of the address space would be NO_TAG."""
 STATUS_FLAGS = MSTATUS_SUM | MSTATUS_MXR
 
 
@@ -177,17 +178,16 @@ def jit_translations_flush(h: Words, va: int, has_va: int, asid: int, has_asid: 
 
 
 @native
-def note_executed(h: Words, pc: int) -> int:
-    """The page of pc gets entries in a jump cache."""
+def note_executed(h: Words, pc: int, shift: int) -> int:
+    """The page of pc, found through a leaf of `shift` bits, gets entries in a jump cache."""
     bit = pc >> 12 & 4095
     h[EXECUTED + (bit >> 6)] = h[EXECUTED + (bit >> 6)] | 1 << (bit & 63)
-    return note_large(h, pc)
+    return note_large(h, pc, shift)
 
 
 @native
-def note_large(h: Words, va: int) -> int:
-    """Remember the superpage that the last translation used."""
-    shift = h[LEAF_SHIFT]
+def note_large(h: Words, va: int, shift: int) -> int:
+    """Remember the superpage, if it is one, of `shift` bits that `va` is in."""
     if shift > 12:
         half = va >> 63
         low = va >> shift << (shift - 12)
@@ -211,7 +211,7 @@ def tlb_fill(h: Words, va: int, pa: int, access: int) -> int:
         h[entry + TLB_WRITE] = NO_TAG
         h[entry + TLB_ADDEND] = addend
     h[entry + (TLB_WRITE if access == STORE else TLB_READ)] = tag
-    return note_large(h, va)
+    return note_large(h, va, h[LEAF_SHIFT])
 
 
 @native

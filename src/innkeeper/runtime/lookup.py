@@ -16,6 +16,7 @@ from innkeeper.codegen.layout import (
     CROSSING_ENTRIES,
     DATA_END,
     DATA_NEXT_FREE,
+    FLUSH_COUNT,
     JUMP_CACHE,
     JUMP_ENTRIES,
     LINES,
@@ -31,6 +32,7 @@ from innkeeper.isa.riscv.state import (
     BUDGET,
     EXIT_REASON,
     FAULT_TVAL,
+    LEAF_SHIFT,
     PC,
     RESULT,
 )
@@ -40,6 +42,7 @@ from innkeeper.runtime.code import (
     code_page,
     drop_all_code,
     in_ram,
+    lines_of,
     lock,
     make_code_page,
     unlock,
@@ -109,16 +112,23 @@ def raise_fetch(h: Words, cause: int, tval: int) -> int:
 
 @native
 def code_at(h: Words, e: Words, pc: int, pa: int) -> int:
-    """Code for pc at pa, entered into the jump cache; 0 if a trap was taken instead."""
-    code = 0
-    lock(h, e)
+    """Code for pc at pa, entered into the jump cache; 0 if a trap was taken instead, or it is to be looked up
+    again."""
+    shift = h[LEAF_SHIFT]
+    crosses = 0
     if pc & 4095 == 4094 and load16(pa + h[RAM_DELTA] & M64) & 3 == 3:
-        code = crossing_code(h, e, pc, pa)
-    else:
-        code = block_at(h, e, pa)
+        if second_half(h, (pc + 2) & M64):
+            return 0
+        crosses = 1
+    second = h[RESULT]
+    code = 0
+    if lock(h, e) == 0:
+        code = crossing_code(h, e, pa, second) if crosses else block_at(h, e, pa)
     unlock(e)
     if code:
-        note_executed(h, pc)
+        if crosses:
+            note_executed(h, (pc + 2) & M64, h[LEAF_SHIFT])
+        note_executed(h, pc, shift)
         entry = h[JUMP_CACHE] + 16 * (pc >> 1 & (JUMP_ENTRIES - 1))
         store64(entry, pc)
         store64(entry + 8, code)
@@ -160,25 +170,37 @@ def block_at(h: Words, e: Words, pa: int) -> int:
 
 
 @native
-def crossing_code(h: Words, e: Words, pc: int, pa: int) -> int:
-    """Code for the instruction at pc whose second half is in the next page; 0 after a trap.
+def second_half(h: Words, va: int) -> int:
+    """Translate the second half of an instruction; 1 if that is a trap, which is taken."""
+    fault = translate(h, va, FETCH)
+    if fault == 0 and in_ram(h, h[RESULT], 2) == 0:
+        fault = CAUSE_FETCH_ACCESS
+        h[FAULT_TVAL] = va
+    if fault != 0:
+        raise_fetch(h, fault, h[FAULT_TVAL])
+        return 1
+    return 0
+
+
+@native
+def mark_line(h: Words, e: Words, pa: int) -> int:
+    """There is code of the line of `pa`."""
+    page = guarded_page(h, e, pa)
+    return store64(page, load64(page) | lines_of(pa, 1))
+
+
+@native
+def crossing_code(h: Words, e: Words, pa: int, second: int) -> int:
+    """Code for the instruction at pa whose second half is at `second`, in another page. The lock is held.
 
     Its code depends on its bits only, and is kept by them. Both pages are marked, so that a store is seen.
     """
-    fault = translate(h, (pc + 2) & M64, FETCH)
-    if fault == 0 and in_ram(h, h[RESULT], 2) == 0:
-        fault = CAUSE_FETCH_ACCESS
-        h[FAULT_TVAL] = (pc + 2) & M64
-    if fault != 0:
-        raise_fetch(h, fault, h[FAULT_TVAL])
-        return 0
-    second = h[RESULT]
-    note_executed(h, (pc + 2) & M64)
     make_room(h, e)
-    page = guarded_page(h, e, second)
-    store64(page, load64(page) | 1)
-    page = guarded_page(h, e, pa)
-    store64(page, load64(page) | 1 << 63)
+    flushes = e[FLUSH_COUNT]
+    mark_line(h, e, second)
+    mark_line(h, e, pa)
+    if e[FLUSH_COUNT] != flushes:
+        mark_line(h, e, second)
     word = load16(pa + h[RAM_DELTA] & M64) | load16(second + h[RAM_DELTA] & M64) << 16
     entry = e[CROSSING] + 16 * ((word ^ word >> 12) & (CROSSING_ENTRIES - 1))
     if load64(entry) != word:
@@ -206,13 +228,14 @@ def partial_block(h: Words, e: Words) -> int:
     fault = translate(h, pc, FETCH)
     if fault != 0 or in_ram(h, h[RESULT], 2) == 0:
         return lookup(h)
-    lock(h, e)
     pa = h[RESULT]
-    make_room(h, e)
-    guarded_page(h, e, pa)
-    h[PAGE] = pc & ~4095 & M64
-    code = translate_block(h, e, pa, h[BUDGET], 0)
+    code = 0
+    if lock(h, e) == 0:
+        make_room(h, e)
+        guarded_page(h, e, pa)
+        h[PAGE] = pc & ~4095 & M64
+        code = translate_block(h, e, pa, h[BUDGET], 0)
     unlock(e)
-    return code
+    return code if code else lookup(h)
 
 

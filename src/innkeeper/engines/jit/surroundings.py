@@ -43,11 +43,10 @@ class JitSurroundings(RamSurroundings):
         self._configure(self._address)
 
     def write(self, address: int, size_bytes: int, value: int) -> None:
-        self._engine.memory_written(address, size_bytes)
         super().write(address, size_bytes, value)
+        self._engine.memory_written(address, size_bytes)
 
     def cas(self, address: int, size_bytes: int, old: int, new: int) -> bool:
-        self._engine.memory_written(address, size_bytes)
         word_at = address & ~7
         shift, mask = (address - word_at) * 8, (1 << 8 * size_bytes) - 1
         while True:  # until the bytes beside it stand still
@@ -55,6 +54,7 @@ class JitSurroundings(RamSurroundings):
             if word >> shift & mask != old:
                 return False
             if self._cas64(self._address, word_at, word, word & ~(mask << shift) | new << shift):
+                self._engine.memory_written(address, size_bytes)
                 return True
 
     def cas64(self, address: int, old: int, new: int) -> bool:

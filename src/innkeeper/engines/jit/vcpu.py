@@ -134,5 +134,7 @@ class JitVcpu:
     def reset(self, pc: int, privilege: int, a0: int, a1: int) -> None:
         """See `Vcpu.reset`."""
         reset_words(self.words, pc, privilege, a0, a1)
+        self._exit_pc = None
+        self._stepped_read = False
         self.words[at.MXCSR] = DEFAULT_MXCSR
         self.flush()
