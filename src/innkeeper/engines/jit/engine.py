@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
-from functools import lru_cache
+from dataclasses import dataclass
+from pathlib import Path
 
 from innkeeper.codegen import layout as at
 from innkeeper.codegen.llvm import LoadedObject, host_description, host_has
@@ -16,11 +17,8 @@ from innkeeper.engines.jit.build import CALLED_FROM_PYTHON, Progress, build
 from innkeeper.engines.jit.vcpu import JitVcpu
 from innkeeper.errors import ConfigError, HostError
 from innkeeper.host.executable import CodeArea, DataArea, callable_at, symbol_address
+from innkeeper.spec.riscv import PAGE_BYTES
 
-CODE_BYTES = 96 << 20
-"""Room for compiled code; when it is full everything is compiled again. Resident only where used."""
-SITE_BYTES = 64 << 20
-CODE_PAGES = 16384
 _LIBRARY = ("clock_gettime", "sched_yield", "memcpy", "memset", "memmove")
 _TABLES = {
     at.RELOCATIONS: "relocations", at.OPERATIONS: "operations", at.ENTRIES: "entries", at.FIELDS: "fields",
@@ -37,26 +35,51 @@ def unsupported_reason() -> str:
     return f"the host CPU lacks {', '.join(missing)}" if missing else ""
 
 
-@lru_cache(maxsize=1)
+_ready: dict[Path, Artifact] = {}
+"""Artifacts that this process has: a file is read once."""
+
+
 def ensure_artifacts(progress: Progress = lambda done, total, what: None) -> Artifact:
-    """What the engine needs ahead of time, from the cache or built now (some seconds, with progress)."""
+    """What the engine needs ahead of time, from the cache or built now (some seconds, with progress).
+
+    HostError where this host cannot have the engine; RuntimeWarning where the cache cannot be written.
+    """
     reason = unsupported_reason()
     if reason:
         raise HostError(reason, "use --engine reference")
-    path = store.cache_folder() / f"{store.source_digest(host_description())}.artifact"
-    found = store.load(path)
-    if found is None:
-        found = build(progress)
-        store.save(path, found)
-        store.remove_others(path)
-    return found
+    folder = store.cache_folder()
+    if folder not in _ready:
+        path = _artifact_path(folder)
+        # Sources that change while they are compiled may be compiled half old and half new.
+        _ready[folder] = store.obtain(path, lambda: build(progress), lambda: path == _artifact_path(folder))
+    return _ready[folder]
 
 
 def artifacts_built() -> bool:
     """Whether the cache holds what this host needs."""
-    return (
-        store.load(store.cache_folder() / f"{store.source_digest(host_description())}.artifact") is not None
-    )
+    return store.load(_artifact_path(store.cache_folder())) is not None
+
+
+def _artifact_path(folder: Path) -> Path:
+    return folder / f"{store.source_digest(host_description())}.artifact"
+
+
+@dataclass(frozen=True)
+class AreaSizes:
+    """Room for translated code; when any of it is full everything is translated again.
+
+    Resident only where used. `site_bytes` is for what compiled code keeps beside it; `code_pages` is how many
+    pages of RAM can have code.
+    """
+
+    code_bytes: int = 96 << 20
+    site_bytes: int = 64 << 20
+    code_pages: int = 16384
+
+    def __post_init__(self) -> None:
+        enough = self.code_bytes >= 2 * at.BLOCK_CODE_BYTES and self.site_bytes >= at.BLOCK_DATA_BYTES
+        if not enough or self.code_pages < 2:
+            raise ValueError("there must be room for a block and for an instruction in two pages")
 
 
 class JitEngine:
@@ -64,14 +87,25 @@ class JitEngine:
 
     name = "jit"
 
-    def __init__(self, ram: GuestRam, progress: Progress = lambda done, total, what: None) -> None:
+    def __init__(
+        self,
+        ram: GuestRam,
+        progress: Progress = lambda done, total, what: None,
+        sizes: AreaSizes = AreaSizes(),
+    ) -> None:
+        if (ram.base | ram.size_bytes) % PAGE_BYTES:
+            raise ConfigError(
+                f"guest RAM of {ram.size_bytes} bytes at {ram.base:#x} is not made of pages",
+                f"use a multiple of {PAGE_BYTES} bytes",
+            )
         self.ram = ram
+        self._sizes = sizes
         self._artifact = ensure_artifacts(progress)
         table = self._artifact.names["table"]
         imports = {name: symbol_address(name) for name in _LIBRARY}
         exports = sorted({*table, *CALLED_FROM_PYTHON})
         self._runtime = LoadedObject(self._artifact.blobs["runtime"], "innkeeper", exports, imports)
-        self.code = CodeArea(CODE_BYTES)
+        self.code = CodeArea(sizes.code_bytes)
         self._areas: list[DataArea] = []
         self._shared = self._area(at.SHARED_WORDS * 8)
         self.shared = self._shared.words
@@ -102,16 +136,16 @@ class JitEngine:
         e[at.CONSTANT_BYTES] = self._copy(blobs["constants"], low=True)
         addresses = b"".join(self._runtime.address(n).to_bytes(8, "little") for n in table)
         e[at.FUNCTION_TABLE] = self._copy(addresses, low=True)
-        sites = self._area(SITE_BYTES, low=True)
+        sites = self._area(self._sizes.site_bytes, low=True)
         e[at.DATA_FIRST] = e[at.DATA_NEXT_FREE] = sites.address
-        e[at.DATA_END] = sites.address + SITE_BYTES
+        e[at.DATA_END] = sites.address + self._sizes.site_bytes
         e[at.PAGES] = self._area(4 * (self.ram.size_bytes >> 12) + 8).address
         e[at.WRITERS] = self._area((self.ram.size_bytes >> 12) + 8).address
-        e[at.POOL] = self._area(CODE_PAGES * at.CODE_PAGE_WORDS * 8).address
-        e[at.POOL_COUNT] = CODE_PAGES
+        e[at.POOL] = self._area(self._sizes.code_pages * at.CODE_PAGE_WORDS * 8).address
+        e[at.POOL_COUNT] = self._sizes.code_pages
         e[at.CROSSING] = self._area(16 * at.CROSSING_ENTRIES).address
         e[at.CODE_WRITE] = self.code.write_offset
-        e[at.CODE_END] = self.code.address + CODE_BYTES
+        e[at.CODE_END] = self.code.address + self._sizes.code_bytes
         for i, number in enumerate(self._artifact.names["glue"]):
             e[at.GLUE + i] = int(number)
         e[at.CODE_NEXT] = self.code.address
@@ -158,9 +192,9 @@ class JitEngine:
         self._guest_written(self._observer.address, address, size_bytes)
 
     def statistics(self) -> dict[str, int]:
-        """Counters of the engine, summed over its harts."""
-        names = enumerate(at.STATISTIC_NAMES)
-        return {n: sum(v.all_words[at.STATISTICS + i] for v in self.vcpus) for i, n in names}
+        """Counters of the engine, summed over its harts and what others than harts did."""
+        blocks = [self._observer.words, *(vcpu.all_words for vcpu in self.vcpus)]
+        return {n: sum(b[at.STATISTICS + i] for b in blocks) for i, n in enumerate(at.STATISTIC_NAMES)}
 
     def close(self) -> None:
         """See `Engine.close`."""
