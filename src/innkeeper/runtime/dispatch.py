@@ -83,15 +83,19 @@ def after_chain(h: Words, target: int, slot: int) -> int:
 def chain(h: Words, e: Words, slot: int) -> int:
     """`lookup`, and patch the slot if it still exists and the page is still the one it is for."""
     pc = h[PC]
-    flushes = e[FLUSH_COUNT]
     page = load64(slot + 8)
+    flushes = e[FLUSH_COUNT]
     code = lookup(h)
+    if code == exit_stub(e):
+        return code
+    found_at = e[FLUSH_COUNT]
     lock(h, e)
-    stands = h[PC] == pc and e[FLUSH_COUNT] == flushes and code != exit_stub(e)
-    if stands and translate(h, pc, FETCH) == 0 and h[RESULT] & ~4095 & M64 == page:
+    now = e[FLUSH_COUNT]
+    if h[PC] == pc and now == flushes and translate(h, pc, FETCH) == 0 and h[RESULT] & ~4095 & M64 == page:
         atomic_store64(slot, code)
     unlock(e)
-    return code
+    # Whoever waits for the lock lets others throw code away.
+    return code if now == found_at else lookup(h)
 
 
 @native

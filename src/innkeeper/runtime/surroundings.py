@@ -17,9 +17,11 @@ from innkeeper.isa.riscv.state import (
     FFLAGS,
     FRM,
     IPI_MAIL,
+    OUTCOME_EXIT,
 )
-from innkeeper.runtime.code import code_page, in_ram, lock, unlock, written
+from innkeeper.runtime.code import code_page, in_ram
 from innkeeper.runtime.contexts import contexts_changed
+from innkeeper.runtime.dispatch import EXIT_STEP
 from innkeeper.runtime.intrinsics import (
     address_of,
     atomic_cas64,
@@ -52,19 +54,14 @@ def jit_phys_cas64(h: Words, pa: int, old: int, new: int) -> int:
 
 @native
 def jit_phys_zero_block(h: Words, pa: int) -> int:
-    """`phys_zero_block`; code in the block is dropped."""
+    """`phys_zero_block`. In a page that has code the engine executes the instruction by its definition.
+
+    Dropping code takes the lock, and who waits for that may find the code gone that it would return to.
+    """
     if code_page(h, words_at(h[SHARED]), pa):
-        return zero_code(h, words_at(h[SHARED]), pa)
-    return fill_bytes(pa + h[RAM_DELTA] & M64, 0, 64)
-
-
-@native
-def zero_code(h: Words, e: Words, pa: int) -> int:
-    """Clear a block in a page that has code."""
-    lock(h, e)
-    written(h, e, pa, 64)
+        return OUTCOME_EXIT + EXIT_STEP
     fill_bytes(pa + h[RAM_DELTA] & M64, 0, 64)
-    return unlock(e)
+    return 0
 
 
 @native

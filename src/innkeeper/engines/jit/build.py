@@ -31,7 +31,6 @@ Progress = Callable[[int, int, str], None]
 CALLED_FROM_PYTHON = (
     "run_hart", "guest_written", "ask_hart", "forget_all", "jit_translation_changed",
     "jit_translations_flush", "jit_code_flush", "jit_fp_collect", "jit_fp_configure", "jit_phys_cas64",
-    "jit_phys_zero_block",
     "jit_take_ipi", "emit",
 )  # fmt: skip
 _NATIVE_MODULES = (

@@ -174,5 +174,5 @@ def cache_block_zero(h: Words, va: int) -> int:
     block = h[RESULT] & ~(CACHE_BLOCK_BYTES - 1) & M64
     if phys_is_ram(h, block, CACHE_BLOCK_BYTES) == 0:
         return raise_exception(h, access_fault(h, va, STORE), va)
-    phys_zero_block(h, block)
-    return advance(h)
+    left = phys_zero_block(h, block)
+    return left if left else advance(h)

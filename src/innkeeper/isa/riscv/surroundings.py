@@ -89,7 +89,10 @@ def phys_cas64(h: Words, pa: int, old: int, new: int) -> int:
 
 @intrinsic
 def phys_zero_block(h: Words, pa: int) -> int:
-    """Clear the 64-byte block of RAM at pa (aligned)."""
+    """Clear the 64-byte block of RAM at pa (aligned); 0, or what `cache_block_zero` is to leave with.
+
+    Compiled code leaves this instruction to its definition where the block's page holds code.
+    """
     _around(h).zero_block(pa)
     return 0
 
