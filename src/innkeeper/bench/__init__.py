@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 from innkeeper.errors import ConfigError
 
 if TYPE_CHECKING:
+    from innkeeper import images
+    from innkeeper.bench.profile import ProfileReport
     from innkeeper.bench.report import Report
     from innkeeper.bench.side import Side
 
-__all__ = ["measure"]
+__all__ = ["measure", "profile"]
 
 PEERS = ("qemu",)
 
@@ -35,7 +37,6 @@ def measure(
     ConfigError for a name that does not exist; HostError with the remedy if QEMU or the cross compiler is
     missing, or if the image cannot be built.
     """
-    from innkeeper import images
     from innkeeper.bench.programs import CROSS_COMPILER, require_program
     from innkeeper.bench.session import REPEATS, plan, run_bench
 
@@ -48,13 +49,32 @@ def measure(
 
         peers.append(QemuSide())
 
-    def boot_files(name: str) -> images.BootFiles | None:
-        if name != "small" and name not in {image.name for image in images.installed()}:
-            return None
-        return images.ensure(name, images.SILENT, None)
-
-    sessions, notes = plan(only, boot_files)
+    sessions, notes = plan(only, _boot_files)
     from innkeeper.bench.ours import InnkeeperSide
 
     sides = [InnkeeperSide(engine), *peers]
     return run_bench(sides, sessions, repeats=repeats or REPEATS, notes=notes, report=progress)
+
+
+def profile(
+    *,
+    progress: Callable[[str, int, int], None] = lambda title, done, total: None,
+    only: list[str] | None = None,
+) -> ProfileReport:
+    """Say where the time of each workload and of the boot goes on the jit engine. Errors as of `measure`."""
+    from innkeeper.bench.profile import profile_sessions
+    from innkeeper.bench.programs import CROSS_COMPILER, require_program
+    from innkeeper.bench.session import plan
+
+    require_program(CROSS_COMPILER)
+    sessions, _ = plan(only, _boot_files)
+    return profile_sessions(sessions, progress)
+
+
+def _boot_files(name: str) -> images.BootFiles | None:
+    """The files of an image; only the small one is built for a measurement."""
+    from innkeeper import images
+
+    if name != "small" and name not in {image.name for image in images.installed()}:
+        return None
+    return images.ensure(name, images.SILENT, None)

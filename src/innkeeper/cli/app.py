@@ -193,12 +193,21 @@ def _images_rm(
 def _bench(
     context: typer.Context,
     against: Annotated[str | None, typer.Option(metavar="PEER", help="Measure this too: qemu.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Measure this workload. May be repeated.")
+    ] = None,
+    repeats: Annotated[int | None, typer.Option(metavar="N", help="Run each workload N times.")] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Say instead where the time of each workload goes.")
+    ] = False,
     as_json: Json = False,
 ) -> Action:
     """Measure the engine: boot and real workloads, as ratios to a peer in the same run."""
     from innkeeper.cli import bench
+    from innkeeper.cli.parts import BenchRequest
 
-    return lambda: bench.measure(context.obj.parts, against, as_json)
+    request = BenchRequest(against, tuple(only or ()), repeats, profile)
+    return lambda: bench.measure(context.obj.parts, request, as_json)
 
 
 @app.command("doctor")

@@ -135,11 +135,26 @@ class BenchReport(Protocol):
     def rows(self) -> list[dict[str, object]]: ...
 
 
-def measure(against: str | None, progress: ProgressDisplay) -> BenchReport:
-    """Measure the engine, and `against` too. HostError if that is not installed."""
+@dataclass(frozen=True)
+class BenchRequest:
+    """What `inn bench` is asked for. `only`: workloads, empty for all; `repeats` None: as many as usual."""
+
+    against: str | None = None
+    only: tuple[str, ...] = ()
+    repeats: int | None = None
+    profile: bool = False
+
+
+def measure(request: BenchRequest, progress: ProgressDisplay) -> BenchReport:
+    """Measure the engine, and a peer too, or profile it. HostError if that is not installed."""
     from innkeeper import bench
 
-    return bench.measure(against=against, progress=progress.report)
+    only = list(request.only) or None
+    if request.profile:
+        return bench.profile(progress=progress.report, only=only)
+    return bench.measure(
+        against=request.against, progress=progress.report, repeats=request.repeats, only=only
+    )
 
 
 @dataclass(frozen=True)
@@ -151,4 +166,4 @@ class Parts:
     pull_image: Callable[[str, ProgressDisplay], None] = field(default=pull_image)
     remove_image: Callable[[str], None] = field(default=remove_image)
     checks: Callable[[], Sequence[Callable[[], Check]]] = field(default=host_checks)
-    measure: Callable[[str | None, ProgressDisplay], BenchReport] = field(default=measure)
+    measure: Callable[[BenchRequest, ProgressDisplay], BenchReport] = field(default=measure)

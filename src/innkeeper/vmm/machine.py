@@ -13,7 +13,7 @@ from innkeeper import images
 from innkeeper.errors import ConfigError
 from innkeeper.host.terminal import is_terminal, on_resize, raw_mode, terminal_size
 from innkeeper.machine.boot import BootConfig
-from innkeeper.machine.machine import Ending, MachineConfig
+from innkeeper.machine.machine import Ending, EngineFactory, MachineConfig
 from innkeeper.vmm import session as vm
 from innkeeper.vmm.console import END_OF_TRANSMISSION, ConsoleInput, EscapeFilter
 from innkeeper.vmm.disks import DiskSpec, open_disks
@@ -190,12 +190,15 @@ class Machine:
             disks = open_disks(root_disk, self._disks, stack)
             config = vm.SessionConfig(
                 MachineConfig(boot, self._cpus, self._memory_bytes),
-                choose_engine(self._engine, self._progress),
+                self._engine_factory(),
                 disks,
                 power_off_at_exit=all(disk.read_only for disk in self._disks),
             )
             session = stack.enter_context(vm.Session(config))
             yield session
+
+    def _engine_factory(self) -> EngineFactory:
+        return choose_engine(self._engine, self._progress)
 
     def _boot_files(self, command: bytes | None) -> tuple[BootConfig, Path | None]:
         """What is booted, and the image's root disk."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from innkeeper.cli import main
 from innkeeper.cli.doctor import Check
-from innkeeper.cli.parts import ByteSink, GuestOptions, ImageRow, Parts
+from innkeeper.cli.parts import BenchRequest, ByteSink, GuestOptions, ImageRow, Parts
 from innkeeper.cli.progress import ProgressDisplay
 
 
@@ -74,6 +74,7 @@ class FakeHost:
     pulled: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     raises: BaseException | None = None
+    bench_request: BenchRequest | None = None
 
     def run(self, *arguments: str) -> int:
         parts = Parts(
@@ -92,8 +93,9 @@ class FakeHost:
         self.machine.options = options
         return self.machine
 
-    def _measure(self, against: str | None, progress: ProgressDisplay) -> FakeReport:
-        return FakeReport(against)
+    def _measure(self, request: BenchRequest, progress: ProgressDisplay) -> FakeReport:
+        self.bench_request = request
+        return FakeReport(request.against)
 
     def _list_images(self) -> list[ImageRow]:
         if self.raises:

@@ -119,6 +119,15 @@ class JitEngine:
         """A native function, callable from Python with words."""
         return callable_at(self._runtime.address(name), parameters, releases_gil=releases_gil)
 
+    def native_address(self, name: str) -> int:
+        """Where a native function of `CALLED_FROM_PYTHON` or of the function table is."""
+        return self._runtime.address(name)
+
+    @property
+    def native_object(self) -> bytes:
+        """The object file that holds the native functions."""
+        return self._artifact.blobs["runtime"]
+
     def _area(self, size_bytes: int, *, low: bool = False) -> DataArea:
         area = DataArea((size_bytes + 4095) & ~4095, low=low)
         self._areas.append(area)

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What lies at a host address of a jit engine: translated code, or which native function."""
+
+from __future__ import annotations
+
+import io
+from bisect import bisect_right
+
+from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
+
+from innkeeper.engines.jit.engine import JitEngine
+from innkeeper.ir.native import NATIVE
+
+TRANSLATED = "translated code"
+_PARTS = {
+    "translator": "translation", "emitter": "translation",
+    "lookup": "translation",
+    "access": "page walks", "contexts": "page walks",
+    "translation": "page walks", "pmp": "page walks",
+    "traps": "traps, CSRs", "csrs": "traps, CSRs", "csrs_write": "traps, CSRs",
+    "privileged": "traps, CSRs", "counters": "traps, CSRs",
+}  # fmt: skip
+"""What a module of native functions is for; the rest is `DISPATCH`."""
+DISPATCH = "dispatch"
+_AT_FUNCTION = "run_hart"
+
+
+class EngineSymbols:
+    """The addresses of one engine; valid until it is closed, and as a record of it afterwards."""
+
+    def __init__(self, engine: JitEngine) -> None:
+        self._code = range(engine.code.address, engine.code.address + engine.code.size_bytes)
+        functions = _functions(engine.native_object)
+        base = engine.native_address(_AT_FUNCTION) - functions[_AT_FUNCTION][0]
+        spans = sorted((base + offset, size, name) for name, (offset, size) in functions.items())
+        self._starts = [start for start, _, _ in spans]
+        self._spans = spans
+
+    def part(self, address: int) -> str | None:
+        """What the engine does at `address`, in words for the user; None if that is not the engine's."""
+        if address in self._code:
+            return TRANSLATED
+        name = self.function(address)
+        if name is None:
+            return None
+        function = NATIVE.get(name)
+        module = function.__module__.rpartition(".")[2] if function is not None else ""
+        return _PARTS.get(module, DISPATCH)
+
+    def function(self, address: int) -> str | None:
+        """The native function at `address`, or None."""
+        index = bisect_right(self._starts, address) - 1
+        if index < 0:
+            return None
+        start, size, name = self._spans[index]
+        return name if address < start + size else None
+
+
+def _functions(image: bytes) -> dict[str, tuple[int, int]]:
+    """Offset and size of each function in the text of an object file."""
+    found = {}
+    for section in ELFFile(io.BytesIO(image)).iter_sections():
+        if isinstance(section, SymbolTableSection):
+            for symbol in section.iter_symbols():
+                if symbol["st_info"]["type"] == "STT_FUNC":
+                    found[symbol.name] = (symbol["st_value"], symbol["st_size"])
+    return found
