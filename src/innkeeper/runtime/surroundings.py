@@ -19,7 +19,7 @@ from innkeeper.isa.riscv.state import (
     IPI_MAIL,
     OUTCOME_EXIT,
 )
-from innkeeper.runtime.code import code_page, in_ram
+from innkeeper.runtime.code import code_page, forget_written, in_ram
 from innkeeper.runtime.contexts import contexts_changed
 from innkeeper.runtime.dispatch import EXIT_STEP
 from innkeeper.runtime.intrinsics import (
@@ -48,7 +48,16 @@ def jit_phys_read64(h: Words, pa: int) -> int:
 
 @native
 def jit_phys_cas64(h: Words, pa: int, old: int, new: int) -> int:
-    """`phys_cas64`."""
+    """`phys_cas64`; code in the page is dropped: a page walk can write to instructions too."""
+    done = ram_cas64(h, pa, old, new)
+    if done:
+        forget_written(h, words_at(h[SHARED]), pa)
+    return done
+
+
+@native
+def ram_cas64(h: Words, pa: int, old: int, new: int) -> int:
+    """1 if the aligned doubleword of RAM at pa was `old` and is now `new`; code is the caller's business."""
     return atomic_cas64(pa + h[RAM_DELTA] & M64, old, new)
 
 
@@ -61,7 +70,7 @@ def jit_phys_zero_block(h: Words, pa: int) -> int:
     if code_page(h, words_at(h[SHARED]), pa):
         return OUTCOME_EXIT + EXIT_STEP
     fill_bytes(pa + h[RAM_DELTA] & M64, 0, 64)
-    return 0
+    return forget_written(h, words_at(h[SHARED]), pa)
 
 
 @native

@@ -14,7 +14,7 @@ from innkeeper.engines.reference.engine import ReferenceEngine
 from innkeeper.errors import ConfigError
 from innkeeper.isa.riscv import state
 from innkeeper.isa.riscv.assembler import assemble
-from tests.unit.runtime.guest import BASE, PAGE, RAM_BYTES, GuardedRam, Guest
+from tests.unit.runtime.guest import BASE, LEAF, PAGE, RAM_BYTES, XX, A, G, GuardedRam, Guest, R, V, W
 
 TARGET = BASE + 0x4000
 SMALL = AreaSizes(2 * at.BLOCK_CODE_BYTES, 2 * at.BLOCK_DATA_BYTES, 2)
@@ -165,6 +165,33 @@ def test_a_write_beside_the_code_of_a_page_keeps_it(guest: Guest) -> None:
     assert guest.statistic("code_invalidations") == 0
     guest.engine.memory_written(BASE + 63, 2)
     assert guest.statistic("code_invalidations") == 1
+
+
+def test_a_page_walk_that_writes_to_code_is_seen(guest: Guest) -> None:
+    """A page table entry that is an instruction too: its D bit changes the register that it writes."""
+    code, stub, data_va, frame = BASE + 0x1000, BASE + 0x1800, 0x4000_0000, BASE + 0xA0_000
+    root = guest.new_table()
+    guest.map(root, code, code, R | XX | LEAF)
+    entry = guest.map(root, data_va, frame, 0x300 | G | A | R | W | V)
+    guest.map(root, entry & -PAGE, entry & -PAGE, R | XX | LEAF)
+    assert guest.ram.get64(entry) == word("jalr x6, 512(x5)")
+    guest.program("ret", stub)
+    guest.program(
+        f"""li x5, {stub - 512}
+        li x8, {entry}
+        jalr ra, 0(x8)
+        li x9, {data_va}
+        sd x9, 0(x9)
+        fence.i
+        jalr ra, 0(x8)
+        ecall""",
+        code,
+    )
+    guest.start(code)
+    guest.use(root)
+    guest.finish()
+    assert guest.ram.get64(entry) == word("jalr x7, 512(x5)")
+    assert (guest.x(6), guest.x(7)) == (entry + 4, entry + 4)
 
 
 def crossing_program(guest: Guest) -> None:

@@ -29,7 +29,7 @@ Progress = Callable[[int, int, str], None]
 """Called with steps done, steps in all, and what is being done."""
 
 CALLED_FROM_PYTHON = (
-    "run_hart", "guest_written", "ask_hart", "forget_all", "jit_translation_changed",
+    "run_hart", "guest_written", "ask_hart", "forget_all", "jit_translation_changed", "ram_cas64",
     "jit_translations_flush", "jit_code_flush", "jit_fp_collect", "jit_fp_configure", "jit_phys_cas64",
     "jit_take_ipi", "emit", "take_sample",
 )  # fmt: skip

@@ -25,7 +25,8 @@ class JitSurroundings(RamSurroundings):
         self._code_flush = engine.function("jit_code_flush", 1)
         self._collect = engine.function("jit_fp_collect", 1)
         self._configure = engine.function("jit_fp_configure", 1)
-        self._cas64 = engine.function("jit_phys_cas64", 4)
+        self._walk_cas64 = engine.function("jit_phys_cas64", 4)
+        self._cas64 = engine.function("ram_cas64", 4)
 
     def translation_changed(self) -> None:
         self._changed(self._address)
@@ -58,4 +59,4 @@ class JitSurroundings(RamSurroundings):
                 return True
 
     def cas64(self, address: int, old: int, new: int) -> bool:
-        return bool(self._cas64(self._address, address, old, new))
+        return bool(self._walk_cas64(self._address, address, old, new))
