@@ -7,6 +7,7 @@ it where they touch the console. Whoever ends the machine first decides the outc
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ from innkeeper.machine.boot import BootConfig, load
 from innkeeper.machine.clock import Clock
 from innkeeper.machine.firmware_console import FirmwareConsole
 from innkeeper.machine.hart import Hart
+from innkeeper.machine.hart_threads import HartThreads
 from innkeeper.machine.io_loop import IoLoop
 from innkeeper.machine.sbi import Sbi
 from innkeeper.spec import board as spec
@@ -122,20 +124,8 @@ class VirtMachine:
         while True:
             self.power_on()
             self._leave_reset()
-            threads = [
-                threading.Thread(target=self._hart_main, args=(hart,), name=f"hart{hart.index}", daemon=True)
-                for hart in self.harts
-            ]
-            for thread in threads:
-                thread.start()
-            try:
-                for thread in threads:
-                    thread.join()
-            except BaseException:  # the user interrupts, or a signal ends the process: take the harts along
-                self.end(Outcome(Ending.STOPPED, "interrupted"))
-                for thread in threads:
-                    thread.join()
-                raise
+            mains = [functools.partial(self._hart_main, hart) for hart in self.harts]
+            HartThreads(mains, lambda: self.end(Outcome(Ending.STOPPED, "interrupted"))).run()
             outcome = self.outcome()
             if outcome.ending is not Ending.RESET:
                 return outcome
