@@ -14,7 +14,7 @@ import textwrap
 from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
 
-from innkeeper.ir.native import words_at
+from innkeeper.ir.native import M64, words_at
 
 _BINARY = {
     ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.FloorDiv: "udiv", ast.Mod: "urem",
@@ -117,22 +117,24 @@ class _FunctionCompiler:
     def do_Assign(self, node: ast.Assign) -> None:
         if len(node.targets) != 1:
             raise self.fail(node, "one target")
-        self.assign(node.targets[0], self.value(node.value))
+        value = self.value(node.value)
+        self.lines.append(f"  store i64 {value}, ptr {self.place(node.targets[0])}")
 
     def do_AugAssign(self, node: ast.AugAssign) -> None:
-        target = ast.copy_location(ast.parse(ast.unparse(node.target), mode="eval").body, node)
-        value = self.value(ast.copy_location(ast.BinOp(target, node.op, node.value), node))
-        self.assign(node.target, value)
+        pointer = self.place(node.target)
+        left = self.emit(f"load i64, ptr {pointer}")
+        value = self.operation(node, node.op, left, self.value(node.value))
+        self.lines.append(f"  store i64 {value}, ptr {pointer}")
 
-    def assign(self, target: ast.expr, value: str) -> None:
+    def place(self, target: ast.expr) -> str:
+        """Where an assignment goes; its index is evaluated here, once."""
         if isinstance(target, ast.Name):
             if target.id in self.pointers:
                 raise self.fail(target, "a Words parameter cannot be assigned")
-            self.lines.append(f"  store i64 {value}, ptr {self.slot(target.id)}")
-        elif isinstance(target, ast.Subscript):
-            self.lines.append(f"  store i64 {value}, ptr {self.element(target)}")
-        else:
-            raise self.fail(target, "assign to a name or h[i]")
+            return self.slot(target.id)
+        if isinstance(target, ast.Subscript):
+            return self.element(target)
+        raise self.fail(target, "assign to a name or h[i]")
 
     def do_If(self, node: ast.If) -> None:
         yes, no, end = self.fresh("then"), self.fresh("else"), self.fresh("end")
@@ -144,6 +146,8 @@ class _FunctionCompiler:
         self.label(end)
 
     def do_While(self, node: ast.While) -> None:
+        if node.orelse:
+            raise self.fail(node, "a loop has no else")
         head, body, end = self.fresh("while"), self.fresh("body"), self.fresh("end")
         self.jump(head)
         self.label(head)
@@ -157,8 +161,10 @@ class _FunctionCompiler:
         call = node.iter
         if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "range"):
             raise self.fail(node, "for ... in range(...)")
-        if not isinstance(node.target, ast.Name) or len(call.args) > 2:
+        if not isinstance(node.target, ast.Name) or len(call.args) not in (1, 2) or call.keywords:
             raise self.fail(node, "range(stop) or range(start, stop)")
+        if node.orelse or node.target.id in self.pointers:
+            raise self.fail(node, "a loop has no else, and its variable is a word")
         bounds = [self.value(a) for a in call.args]
         start, stop = ("0", bounds[0]) if len(bounds) == 1 else (bounds[0], bounds[1])
         index = self.slot(node.target.id)
@@ -208,34 +214,36 @@ class _FunctionCompiler:
         return self.emit(f"icmp ne i64 {self.value(node)}, 0")
 
     def get_Constant(self, node: ast.Constant) -> str:
-        if not isinstance(node.value, int):
-            raise self.fail(node, "only integers")
-        return str(self.wrap(int(node.value)))
+        return self.word(node, node.value)
 
-    @staticmethod
-    def wrap(value: int) -> int:
-        return value & (1 << 64) - 1
+    def word(self, node: ast.expr, value: object) -> str:
+        if not isinstance(value, int) or not 0 <= value <= M64:
+            raise self.fail(node, f"{value!r} is no word")
+        return str(int(value))
 
     def get_Name(self, node: ast.Name) -> str:
         if node.id in self.slots:
             return self.emit(f"load i64, ptr {self.slots[node.id]}")
         known: Any = self.function.__globals__.get(node.id)
         if isinstance(known, int):
-            return str(self.wrap(int(known)))
+            return self.word(node, known)
         raise self.fail(node, f"{node.id} is no local set before and no integer of the module")
 
     def get_Attribute(self, node: ast.Attribute) -> str:
         if isinstance(node.value, ast.Name):
             known: Any = getattr(self.function.__globals__.get(node.value.id), node.attr, None)
             if isinstance(known, int):
-                return str(self.wrap(int(known)))
+                return self.word(node, known)
         raise self.fail(node, f"{ast.unparse(node)} is no integer of a module")
 
     def get_BinOp(self, node: ast.BinOp) -> str:
-        op = _BINARY.get(type(node.op))
+        left = self.value(node.left)
+        return self.operation(node, node.op, left, self.value(node.right))
+
+    def operation(self, node: ast.AST, operator: ast.operator, left: str, right: str) -> str:
+        op = _BINARY.get(type(operator))
         if op is None:
-            raise self.fail(node, f"{type(node.op).__name__} is not in the subset")
-        left, right = self.value(node.left), self.value(node.right)
+            raise self.fail(node, f"{type(operator).__name__} is not in the subset")
         return self.emit(f"{op} i64 {left}, {right}")
 
     def get_UnaryOp(self, node: ast.UnaryOp) -> str:
@@ -249,19 +257,32 @@ class _FunctionCompiler:
         raise self.fail(node, "only ~ and not")
 
     def comparison(self, node: ast.Compare) -> str:
-        op = _COMPARE.get(type(node.ops[0]))
+        left = self.value(node.left)
+        return self.compare(node, node.ops[0], left, self.value(node.comparators[0]))
+
+    def compare(self, node: ast.Compare, operator: ast.cmpop, left: str, right: str) -> str:
+        op = _COMPARE.get(type(operator))
         if op is None:
-            raise self.fail(node, f"{type(node.ops[0]).__name__} is not in the subset")
-        left, right = self.value(node.left), self.value(node.comparators[0])
+            raise self.fail(node, f"{type(operator).__name__} is not in the subset")
         return self.emit(f"icmp {op} i64 {left}, {right}")
 
     def get_Compare(self, node: ast.Compare) -> str:
-        operands = [node.left, *node.comparators]
-        result = ""
-        for i, op in enumerate(node.ops):
-            bit = self.comparison(ast.copy_location(ast.Compare(operands[i], [op], [operands[i + 1]]), node))
-            result = bit if not result else self.emit(f"and i1 {result}, {bit}")
-        return self.emit(f"zext i1 {result} to i64")
+        """Also a chain: each operand is evaluated once, and none behind the first comparison that fails."""
+        if len(node.ops) == 1:
+            return self.emit(f"zext i1 {self.comparison(node)} to i64")
+        slot, end = self.slot(f".chain{self.count}"), self.fresh("end")
+        left = self.value(node.left)
+        for operator, operand in zip(node.ops, node.comparators, strict=True):
+            right = self.value(operand)
+            bit = self.compare(node, operator, left, right)
+            self.lines.append(f"  store i64 {self.emit(f'zext i1 {bit} to i64')}, ptr {slot}")
+            following = self.fresh("more")
+            self.lines.append(f"  br i1 {bit}, label {following}, label {end}")
+            self.label(following)
+            left = right
+        self.jump(end)
+        self.label(end)
+        return self.emit(f"load i64, ptr {slot}")
 
     def get_BoolOp(self, node: ast.BoolOp) -> str:
         return self.choose(node.values, isinstance(node.op, ast.And))
