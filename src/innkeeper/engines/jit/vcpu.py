@@ -90,7 +90,10 @@ class JitVcpu:
             self._step(value & (1 << 8 * size_bytes) - 1)
             return
         value &= (1 << 8 * size_bytes) - 1
-        words[words[state.EXIT_TARGET]] = extended(value, size_bytes, words[state.EXIT_EXTEND])
+        target = words[state.EXIT_TARGET]
+        words[target] = extended(value, size_bytes, words[state.EXIT_EXTEND])
+        if target >= state.F:
+            words[state.FS_DIRTY] = 1
 
     def complete_ecall(self) -> None:
         """See `Vcpu.complete_ecall`."""
