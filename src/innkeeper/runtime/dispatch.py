@@ -119,6 +119,7 @@ def after_budget(h: Words, offset: int, count: int) -> int:
     h[BUDGET] = (h[BUDGET] + count) & M64
     h[PC] = h[PAGE] + offset
     if h[BUDGET] == 0 or h[REMAINING] != 0:
+        note_sample(h, words_at(h[SHARED]))
         return leave(h, EXIT_SLICE_END)
     return partial_block(h, words_at(h[SHARED]))
 
@@ -177,10 +178,10 @@ def run_slice(h: Words) -> int:
     if atomic_load64(address_of(h) + 8 * STOP):
         atomic_store64(address_of(h) + 8 * STOP, 0)
         return EXIT_INTERRUPTED
-    h[TIMER_DUE] = mip_value(h) & TIMER_BITS
-    poll_interrupt(h)
     if h[REMAINING] == 0:
         return EXIT_BUDGET
+    h[TIMER_DUE] = mip_value(h) & TIMER_BITS
+    poll_interrupt(h)
     h[SLICES] = h[SLICES] + 1
     length = h[REMAINING] if h[REMAINING] < SLICE_LENGTH else SLICE_LENGTH
     h[REMAINING] = h[REMAINING] - length
