@@ -119,7 +119,6 @@ def after_budget(h: Words, offset: int, count: int) -> int:
     h[BUDGET] = (h[BUDGET] + count) & M64
     h[PC] = h[PAGE] + offset
     if h[BUDGET] == 0 or h[REMAINING] != 0:
-        note_sample(h, words_at(h[SHARED]))
         return leave(h, EXIT_SLICE_END)
     return partial_block(h, words_at(h[SHARED]))
 
