@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from innkeeper.engines.engine import Exit, ExitReason
+from innkeeper.engines.engine import Exit, ExitReason, Vcpu
 from innkeeper.engines.reference.hart import ReferenceHart
 from innkeeper.engines.reference.ram import RamSurroundings
 from innkeeper.engines.reference.vcpu import ReferenceVcpu
@@ -184,7 +186,7 @@ def random_case(rng: random.Random, memory: bytearray) -> Case:
 class Hart:
     """A vCPU with its RAM, loaded with cases; jit or reference."""
 
-    def __init__(self, make: type) -> None:
+    def __init__(self, make: Callable[[GuardedRam], Any]) -> None:
         self.ram = GuardedRam(RAM_BYTES)
         self.engine = make(self.ram)
         self.vcpu = self.engine.create_vcpu(0, ecall_exits=True, instructions_per_tick=STEADY_CLOCK)
@@ -202,13 +204,18 @@ class Hart:
 
     def answer(self, left: Exit, kind: float, value: int) -> None:
         """What the machine does with an exit."""
+        self.answer_on(self.vcpu, left, kind, value)
+
+    @staticmethod
+    def answer_on(vcpu: Vcpu, left: Exit, kind: float, value: int) -> None:
+        """The same for another hart."""
         if left.reason == ExitReason.ECALL:
-            self.vcpu.complete_ecall()
+            vcpu.complete_ecall()
         elif left.reason in (ExitReason.MMIO_READ, ExitReason.MMIO_WRITE) and kind < 0.3:
             cause = 5 if left.reason == ExitReason.MMIO_READ else 7
-            self.vcpu.raise_exception(cause, self.words[state.FAULT_TVAL])
+            vcpu.raise_exception(cause, vcpu.words[state.FAULT_TVAL])
         elif left.reason == ExitReason.MMIO_READ:
-            self.vcpu.complete_read(value)
+            vcpu.complete_read(value)
 
     def state(self) -> list[int]:
         if hasattr(self.vcpu, "float_collect"):

@@ -4,20 +4,28 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Iterator
 
 import pytest
 
+from innkeeper.codegen import layout as at
 from innkeeper.engines.engine import ExitReason
-from innkeeper.engines.jit import JitEngine
+from innkeeper.engines.jit.engine import AreaSizes, JitEngine
 from innkeeper.engines.reference.engine import ReferenceEngine
 from innkeeper.isa.riscv import state
 from tests.unit.engines.jit.hostile import Cases, Hart, differences, note
+from tests.unit.runtime.guest import BASE, GuardedRam
 
 STEPS = 40
+JOIN_TIMEOUT_S = 120
 LONG_RUN = 1500
 MOST = 4000
 """Below the instructions after which the reference engine looks for interrupts again."""
+
+
+def small_areas(ram: GuardedRam) -> JitEngine:
+    return JitEngine(ram, sizes=AreaSizes(2 * at.BLOCK_CODE_BYTES, 2 * at.BLOCK_DATA_BYTES, 4))
 
 
 @pytest.fixture
@@ -44,7 +52,7 @@ def test_every_single_instruction(harts: tuple[Hart, Hart], rng: random.Random) 
     guest writes to its code and tables."""
     reasons: set[ExitReason] = set()
     cases = Cases(rng)
-    for number in range(400):
+    for number in range(1000):
         case = cases.make()
         for hart in harts:
             hart.load(case)
@@ -64,7 +72,7 @@ def test_long_runs(harts: tuple[Hart, Hart], rng: random.Random) -> None:
     """As long as the guest writes to no page that a hart may have cached, the engines agree."""
     noting = note(harts[0].vcpu)
     compared, cases = 0, Cases(rng)
-    for number in range(150):
+    for number in range(200):
         case = cases.make()
         for hart in harts:
             hart.load(case)
@@ -93,7 +101,7 @@ def test_long_runs(harts: tuple[Hart, Hart], rng: random.Random) -> None:
 def test_jit_alone_survives(rng: random.Random) -> None:
     """Many guests for as long as they like, stale or not: the host is unharmed and gets every exit."""
     hart, cases = Hart(JitEngine), Cases(rng)
-    for number in range(120):
+    for number in range(200):
         hart.load(cases.make())
         for _ in range(20):
             left = hart.vcpu.run(rng.choice([100, 1000, 10_000]))
@@ -103,4 +111,37 @@ def test_jit_alone_survives(rng: random.Random) -> None:
             assert hart.words[state.PRIV] in (0, 1, 3)
             assert hart.words[state.PC] & 1 == 0
         assert hart.ram.intact, f"case {number}"
+    hart.close()
+
+
+def test_harts_of_a_hostile_guest_survive_each_other(rng: random.Random) -> None:
+    """Two harts run the same arbitrary guest at the same time, with little room for code, and fence each
+    other."""
+    hart = Hart(small_areas)
+    hart.engine.create_vcpu(1, ecall_exits=True)
+    vcpus, cases = hart.engine.vcpus, Cases(rng)
+    for number in range(60):
+        case = cases.make()
+        hart.load(case)
+        seeds = [rng.getrandbits(32) for _ in vcpus]
+        vcpus[1].reset(BASE, case.privilege, 0, 0)
+        for index, value in case.words.items():
+            vcpus[1].words[index] = value
+        vcpus[1].words[state.PC] = case.words[state.STVEC]
+        vcpus[1].flush()
+
+        def run(index: int, seed: int) -> None:
+            mine, vcpu = random.Random(seed), vcpus[index]
+            for _ in range(10):
+                hart.answer_on(vcpu, vcpu.run(mine.choice([100, 3000])), mine.random(), mine.getrandbits(64))
+                hart.engine.remote_fence(3 ^ 1 << index, instruction=True)
+
+        threads = [threading.Thread(target=run, args=(i, s)) for i, s in enumerate(seeds)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(JOIN_TIMEOUT_S)
+            assert not thread.is_alive(), number
+        assert hart.ram.intact, number
+    assert hart.engine.statistics()["code_flushes"] > 10
     hart.close()
