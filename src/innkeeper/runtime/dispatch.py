@@ -88,14 +88,13 @@ def chain(h: Words, e: Words, slot: int) -> int:
     code = lookup(h)
     if code == exit_stub(e):
         return code
-    found_at = e[FLUSH_COUNT]
-    lock(h, e)
-    now = e[FLUSH_COUNT]
-    if h[PC] == pc and now == flushes and translate(h, pc, FETCH) == 0 and h[RESULT] & ~4095 & M64 == page:
+    void = lock(h, e)
+    stands = void == 0 and h[PC] == pc and e[FLUSH_COUNT] == flushes
+    if stands and translate(h, pc, FETCH) == 0 and h[RESULT] & ~4095 & M64 == page:
         atomic_store64(slot, code)
     unlock(e)
-    # Whoever waits for the lock lets others throw code away.
-    return code if now == found_at else lookup(h)
+    # Whoever waits for the lock lets others throw code away, and has forgotten the translation of pc.
+    return lookup(h) if void else code
 
 
 @native
