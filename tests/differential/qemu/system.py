@@ -107,7 +107,7 @@ def entries(signature: bytes) -> list[Entry]:
 
 @dataclass(frozen=True)
 class SystemProgram:
-    """One of `programs/*.S`, with the preprocessor definitions it is built with."""
+    """One of `programs/*.S` or a generated one, with the preprocessor definitions it is built with."""
 
     name: str
     source: Path
@@ -119,6 +119,7 @@ class SystemProgram:
         script = PROGRAMS_FOLDER / "program.ld"
         command = [
             *(str(require_program(CROSS_COMPILER).path), *COMPILER_FLAGS, *self.definitions),
+            *("-I", str(PROGRAMS_FOLDER)),
             *(
                 str(self.source),
                 "-T",

@@ -190,20 +190,22 @@ finish:
     csrw mie, zero
     la s0, signature
     li s1, UART
+    li s5, 1
+    sb s5, 2(s1) /* FIFOs on: room for 16 when the transmitter is empty */
 1:  beq s0, s11, 5f
     ld s2, 0(s0)
     addi s0, s0, 8
     li s3, 60
+7:  lbu s5, 5(s1)
+    andi s5, s5, 0x20
+    beqz s5, 7b
 2:  srl s4, s2, s3
     andi s4, s4, 15
     addi s4, s4, '0'
     li s5, '9'
     ble s4, s5, 3f
     addi s4, s4, 'a' - '9' - 1
-3:  lbu s5, 5(s1)
-    andi s5, s5, 0x20
-    beqz s5, 3b
-    sb s4, 0(s1)
+3:  sb s4, 0(s1)
     addi s3, s3, -4
     bgez s3, 2b
 4:  lbu s5, 5(s1)
