@@ -53,9 +53,20 @@ _OTHERS = [
     *(".half 0", ".word 0xffffffff", ".word 0x0000707f", ".insn r 0x73, 0, 0x0b, x0, a1, x0"),
     *("fadd.d f1, f2, f3", "fcvt.d.l f1, a0", "fmv.x.d a1, f1", "csrr a1, fcsr"),
 ]
-_MEMORY = [
-    *("lb", "lhu", "lw", "ld", "sb", "sh", "sw", "sd", "lr.w", "lr.d", "amoadd.w", "amoswap.d", "amomaxu.w"),
-    *("amomin.d", "fld", "fsw"),
+_MEMORY = ["lb", "lhu", "lw", "ld", "sb", "sh", "sw", "sd", "fld", "fsw"]
+_ATOMIC = [
+    f"amo{operation}.{size}"
+    for operation in ("swap", "add", "xor", "and", "or", "min", "max", "minu", "maxu")
+    for size in "wd"
+]
+_RESERVED = [
+    "lr.{0} {1}, (a5); sc.{0} {1}, a1, (a5)",
+    "lr.{0} {1}, (a5); sc.{0} a1, a0, (a5); sc.{0} {1}, a1, (a5)",
+    "lr.{0} {1}, (a5); s{0} a1, (a5); sc.{0} {1}, a0, (a5)",
+    "lr.{0} {1}, (a5); s{0} {1}, (a5); sc.{0} {1}, a0, (a5)",
+    "lr.{0} {1}, (a5); s{0} a1, 8(a5); sc.{0} {1}, a0, (a5)",
+    "lr.{0} {1}, (a5); amoadd.{0} {1}, a2, (a5); sc.{0} {1}, a0, (a5)",
+    "lr.{0}.aq {1}, (a5); fence; sc.{0}.rl {1}, a0, (a5); l{0} a1, (a5)",
 ]
 PAGES = 16
 WINDOW = 0x40_0000
@@ -184,25 +195,22 @@ class _Writer:
     def step_memory(self) -> None:
         """One access, or LR and SC, mostly to a page with random permissions."""
         source = self.source
-        name = source.choice(_MEMORY)
-        atomic = name.startswith(("lr", "amo"))
+        atomic = source.random() < 0.5
         # QEMU takes a misaligned AMO for a load, and does not look at the address of an SC that fails anyway.
         offset = source.choice([0, 8, 16, 0x100] if atomic else [0, 8, 16, 0x100, 1, 4, 0xFFC, 0xFFE])
         address = WINDOW + source.randrange(PAGES) * 0x1000 + offset
         if not self.paging or source.random() < 0.2:
-            address = 0x200000 + offset % 0x1000
+            address = 0x200000 + offset
         self.load("a5", address)
-        register = "f1" if name[0] == "f" else source.choice(REGISTERS[:5])
-        if name.startswith("lr"):
-            size = name[-1]
-            text = f"{name} {register}, (a5); sc.{size} {register}, a1, (a5)"
-        elif name.startswith("amo"):
-            text = f"{name} {register}, a0, (a5)"
+        register = source.choice(REGISTERS[:5])
+        name = source.choice(_ATOMIC if atomic else _MEMORY)
+        if atomic and source.random() < 0.5:
+            self.attempt(source.choice(_RESERVED).format(source.choice("wd"), register))
+        elif atomic:
+            self.attempt(f"{name} {register}, a0, (a5)")
         else:
-            text = f"{name} {register}, 0(a5)"
-        self.attempt(text)
-        if register != "f1":
-            self.record(register, ALL)
+            self.attempt(f"{name} {'f1' if name[0] == 'f' else register}, 0(a5)")
+        self.record(register, ALL)
 
     def step_fetch(self) -> None:
         source = self.source
