@@ -226,7 +226,7 @@ class Hart:
         self.engine.close()
 
 
-class _Noting(RamSurroundings):
+class Noting(RamSurroundings):
     """Notes pages of instructions and tables, and pages that are written."""
 
     def __init__(self, inner: RamSurroundings) -> None:
@@ -258,6 +258,11 @@ class _Noting(RamSurroundings):
     def flush_translations(self, address: int | None, asid: int | None) -> None:
         self.inner.flush_translations(address, asid)
 
+    def clear(self) -> None:
+        """Forget what was noted."""
+        for found in (self.used, self.fetched, self.written, self.marked):
+            found.clear()
+
     @property
     def may_be_stale(self) -> bool:
         """Whether something was written that a hart may have kept: the engines may differ from here on."""
@@ -268,14 +273,14 @@ class _NotingHart(ReferenceHart):
     def fetch(self, pc: int) -> int:
         bits = super().fetch(pc)
         noting = self.memory
-        assert isinstance(noting, _Noting)
+        assert isinstance(noting, Noting)
         noting.fetched |= {self.physical(va, FETCH) >> 12 for va in (pc, pc + (2 if bits & 3 == 3 else 0))}
         return bits
 
 
-def note(vcpu: ReferenceVcpu) -> _Noting:
+def note(vcpu: ReferenceVcpu) -> Noting:
     """Let a reference vCPU note; what it has noted."""
-    noting = _Noting(vcpu._hart.memory)  # type: ignore[arg-type]
+    noting = Noting(vcpu._hart.memory)  # type: ignore[arg-type]
     vcpu._h.surroundings = noting
     vcpu._hart = _NotingHart(vcpu._h, noting, vcpu._pages)
     return noting

@@ -76,8 +76,7 @@ def test_long_runs(harts: tuple[Hart, Hart], rng: random.Random) -> None:
         case = cases.make()
         for hart in harts:
             hart.load(case)
-        for found in (noting.used, noting.fetched, noting.written, noting.marked):
-            found.clear()
+        noting.clear()
         start = harts[0].words[state.INSTRET]
         while not noting.may_be_stale and harts[0].words[state.INSTRET] - start < LONG_RUN:
             lines, level = rng.choice([1 << 9, 1 << 11, 1 << 3, 1 << 7]), rng.randrange(2)
