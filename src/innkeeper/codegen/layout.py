@@ -98,7 +98,9 @@ RELATIVE_HOLES = frozenset({HOLE_NEXT, HOLE_TAKEN, HOLE_COLD, HOLE_STUB})
 RELOCATION_WORDS = 3
 
 # Entry points into compiled glue that stencils jump to.
-STUB_MEMORY, STUB_LOOKUP, STUB_SYSTEM, STUB_CHAIN, STUB_BUDGET, STUB_FP, STUB_EXIT = range(7)
+(
+    STUB_MEMORY, STUB_LOOKUP, STUB_SYSTEM, STUB_CHAIN, STUB_BUDGET, STUB_FP, STUB_EXIT, STUB_SIDE,
+) = range(8)  # fmt: skip
 GLUE_NAMES = (
     "entry", "goto_slot", "goto_slot_refund", "goto_page", "goto_page_refund", "thunk_chain", "thunk_memory",
     "thunk_budget", "thunk_fp", "fp_check", "fp_dirty", "step", "illegal",
@@ -111,7 +113,7 @@ TARGET_OPERAND = 8
 """Index of the translator's own operand: page offset of a jump's target, or of this instruction."""
 COUNT_OPERAND = 9
 """Index of the translator's own operand: a number of instructions."""
-STUB_NAMES = ("memory", "lookup", "system", "chain", "budget", "fp", "exit")
+STUB_NAMES = ("memory", "lookup", "system", "chain", "budget", "fp", "exit", "side")
 
 # The shared block of a VM.
 LOCK = 0
@@ -136,6 +138,10 @@ FLUSH_COUNT = 27
 """Counts the times that all code was thrown away."""
 WRITERS = 28
 """Address of one byte for each page of RAM: a bit for each hart that may have it in its TLB for writing."""
+SAMPLE_NEXT, SAMPLED = 29, 30
+"""Number of the next sample of where slices end; address of SAMPLE_ENTRIES of them, 0: none are taken."""
+REGIONS = 31
+"""Counts regions put in place."""
 STUBS = 32
 GLUE = 40
 """Stencil number of each of GLUE_NAMES."""
@@ -161,9 +167,15 @@ THUNK_WORDS = 6
 MAX_THUNKS = 256
 SHARED_WORDS = THUNKS + THUNK_WORDS * MAX_THUNKS
 CROSSING_ENTRIES = 4096
-CODE_PAGE_WORDS = 1 + 1024
-"""A code page: lines of 64 bytes that hold translated code (a bit each), then a 32-bit address per 2
-bytes."""
+CODE_PAGE_WORDS = 1 + 1024 + 1024
+"""A code page: lines of 64 bytes that hold translated code (a bit each), a 32-bit address for each 2 bytes,
+and as many of baseline code where the first one is a region's."""
+CODE_PAGE_BASELINE = 8 * (1 + 1024)
+SAMPLE_ENTRIES = 4096
+
+# A region to put in place (words). Behind: stubs (offset, stub, addend), entries (page offset, code offset).
+REGION_PA, REGION_SOURCE, REGION_CODE, REGION_BYTES, REGION_LINES, REGION_STUBS, REGION_ENTRIES = range(7)
+REGION_LIST = 8
 
 THUNK_BUDGET, THUNK_FLOAT, THUNK_MEMORY, THUNK_TAKEN = 0, 1, 2, 3
 BLOCK_LIMIT = 64

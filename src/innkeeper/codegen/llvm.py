@@ -34,7 +34,8 @@ def host_has(feature: str) -> bool:
     return bool(llvm.get_host_cpu_features().get(feature, False))
 
 
-def _machine(static: bool) -> Any:
+@lru_cache(maxsize=4)
+def _machine(static: bool, model: str) -> Any:
     _initialize()
     target = llvm.Target.from_default_triple()
     return target.create_target_machine(
@@ -42,13 +43,16 @@ def _machine(static: bool) -> Any:
         features=llvm.get_host_cpu_features().flatten(),
         opt=3,
         reloc="static" if static else "pic",
-        codemodel="small" if static else "jitdefault",
+        codemodel=model,
     )
 
 
-def compile_object(ir: str, *, static: bool) -> bytes:
-    """Compile LLVM IR text with O2. `static`: small static code, for stencils; else position-independent."""
-    machine = _machine(static)
+def compile_object(ir: str, *, static: bool, small: bool = False) -> bytes:
+    """Compile LLVM IR text with O2. `static`: small static code, for stencils; else position-independent.
+
+    `small`: all that is referred to lies within 2 GiB.
+    """
+    machine = _machine(static, "small" if static or small else "jitdefault")
     module = llvm.parse_assembly(f'target triple = "{llvm.get_default_triple()}"\n{ir}')
     module.verify()
     builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
@@ -63,7 +67,7 @@ class LoadedObject:
     def __init__(self, image: bytes, name: str, exports: list[str], imports: dict[str, int]) -> None:
         _initialize()
         try:
-            self._jit = llvm.create_lljit_compiler(_machine(static=False), use_jit_link=True)
+            self._jit = llvm.create_lljit_compiler(_machine(False, "jitdefault"), use_jit_link=True)
             builder = llvm.JITLibraryBuilder().add_object_img(image)
             for symbol, address in imports.items():
                 builder = builder.import_symbol(symbol, address)

@@ -69,16 +69,26 @@ def function(name: str, body: list[str]) -> str:
 
 def stencil_ir(name: str, trace: Trace, operands: tuple[str, ...]) -> tuple[str, StencilInfo]:
     """The LLVM function `name` for a traced instruction with these operands, and its facts."""
-    builder = _Builder(trace, operands)
+    builder = InstructionBuilder(trace, operands, Emitter())
     builder.build()
     return function(name, builder.out.finish()), builder.info()
 
 
-class _Builder:
-    def __init__(self, trace: Trace, operands: tuple[str, ...]) -> None:
+def check_supported(trace: Trace, operands: tuple[str, ...]) -> None:
+    """Raises Unsupported where there is no compiled form of the instruction."""
+    InstructionBuilder(trace, operands, Emitter()).info()
+
+
+class InstructionBuilder:
+    """Lowers the effects of one traced instruction, in order.
+
+    Here operands are holes and guest registers words of the hart; a subclass has them otherwise.
+    """
+
+    def __init__(self, trace: Trace, operands: tuple[str, ...], out: Emitter) -> None:
         self.trace = trace
         self.operands = operands
-        self.out = Emitter()
+        self.out = out
         self.accesses = [e for e in trace.effects if e.op in MAY_TRAP]
         if len(self.accesses) > 1:
             raise Unsupported(f"{trace.name} accesses memory more than once")
@@ -147,6 +157,12 @@ class _Builder:
     # Effects, in order.
 
     def build(self) -> None:
+        """The whole stencil."""
+        if not self.build_inside():
+            self.out.do(tail("@NEXT.0"))
+
+    def build_inside(self) -> bool:
+        """The effects; whether the last one goes elsewhere."""
         ended = False
         for effect in self.trace.effects:
             for argument in effect.args:
@@ -158,8 +174,7 @@ class _Builder:
                 self.out.define(effect, lower_float(self.out, effect, "%hart"))
             else:
                 ended = bool(getattr(self, f"do_{effect.op}")(effect)) or ended
-        if not ended:
-            self.out.do(tail("@NEXT.0"))
+        return ended
 
     def word(self, index: int) -> str:
         return self.out.emit(f"getelementptr i64, ptr %hart, i64 {index}")
@@ -169,6 +184,10 @@ class _Builder:
 
     def store_word(self, index: int, value: str) -> None:
         self.out.do(f"store i64 {value}, ptr {self.word(index)}")
+
+    def load_unchanging(self, kind: str, pointer: str) -> str:
+        """Load a word that no compiled code changes."""
+        return self.out.emit(f"load {kind}, ptr {pointer}")
 
     def register(self, kind: str, operand: object) -> str:
         return self.out.emit(f"getelementptr i8, ptr %hart, i64 {hole(kind, self.operand(operand))}")
@@ -256,10 +275,10 @@ class _Builder:
         shifted = out.emit(f"lshr i64 {address}, {shift}")
         offset = out.emit(f"and i64 {shifted}, {(at.TLB_ENTRIES - 1) * entry_bytes}")
         entry = out.emit(f"getelementptr i8, ptr {self.word(at.TLB)}, i64 {offset}")
-        have = out.emit(f"load i64, ptr {out.emit(f'getelementptr i64, ptr {entry}, i64 {tag}')}")
+        have = self.load_unchanging("i64", out.emit(f"getelementptr i64, ptr {entry}, i64 {tag}"))
         self.leave_unless(out.emit(f"icmp eq i64 {have}, {wanted}"), address)
         addend_at = out.emit(f"getelementptr i64, ptr {entry}, i64 {at.TLB_ADDEND}")
-        host = out.emit(f"add i64 {address}, {out.emit(f'load i64, ptr {addend_at}')}")
+        host = out.emit(f"add i64 {address}, {self.load_unchanging('i64', addend_at)}")
         return out.emit(f"inttoptr i64 {host} to ptr")
 
     def leave_unless(self, condition: str, address: str) -> None:

@@ -52,6 +52,7 @@ from innkeeper.runtime.intrinsics import (
     write_mxcsr,
 )
 from innkeeper.runtime.lookup import EXIT_SLICE_END, continue_at, exit_stub, leave, lookup, partial_block
+from innkeeper.runtime.regions import note_sample
 from innkeeper.spec.riscv import MIP_MTIP, MIP_STIP, MSTATUS_FS
 
 SLICE_LENGTH = 20_000
@@ -118,6 +119,7 @@ def after_budget(h: Words, offset: int, count: int) -> int:
     h[BUDGET] = (h[BUDGET] + count) & M64
     h[PC] = h[PAGE] + offset
     if h[BUDGET] == 0 or h[REMAINING] != 0:
+        note_sample(h, words_at(h[SHARED]))
         return leave(h, EXIT_SLICE_END)
     return partial_block(h, words_at(h[SHARED]))
 

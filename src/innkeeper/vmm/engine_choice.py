@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 
@@ -50,5 +51,9 @@ def _jit(ram: GuestRam, progress: ReportProgress | None) -> Engine:
     from innkeeper.engines.jit.engine import JitEngine
 
     if progress is None:
-        return JitEngine(ram)
-    return JitEngine(ram, lambda done, total, what: progress(what, done, total))
+        engine = JitEngine(ram)
+    else:
+        engine = JitEngine(ram, lambda done, total, what: progress(what, done, total))
+    if os.environ.get("INNKEEPER_OPTIMIZE", "0") == "1":
+        engine.start_default_optimizer()
+    return engine

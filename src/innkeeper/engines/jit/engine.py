@@ -7,6 +7,7 @@ import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from innkeeper.codegen import layout as at
 from innkeeper.codegen.llvm import LoadedObject, host_description, host_has
@@ -18,6 +19,9 @@ from innkeeper.engines.jit.vcpu import JitVcpu
 from innkeeper.errors import ConfigError, HostError
 from innkeeper.host.executable import CodeArea, DataArea, callable_at, symbol_address
 from innkeeper.spec.riscv import PAGE_BYTES
+
+if TYPE_CHECKING:
+    from innkeeper.engines.jit.optimizer import Compile, Optimizer
 
 _LIBRARY = ("clock_gettime", "sched_yield", "memcpy", "memset", "memmove")
 _TABLES = {
@@ -112,6 +116,7 @@ class JitEngine:
         self._fill_shared(table)
         self._observer = self._hart_block()
         self.vcpus: list[JitVcpu] = []
+        self.optimizer: Optimizer | None = None
         self._ask_hart = self.function("ask_hart", 1, releases_gil=True)
         self._guest_written = self.function("guest_written", 3, releases_gil=True)
 
@@ -122,6 +127,36 @@ class JitEngine:
     def native_address(self, name: str) -> int:
         """Where a native function of `CALLED_FROM_PYTHON` or of the function table is."""
         return self._runtime.address(name)
+
+    def start_sampling(self) -> memoryview:
+        """Note from now on where slices end: SAMPLE_ENTRIES addresses of RAM, the oldest overwritten."""
+        area = self._area(8 * at.SAMPLE_ENTRIES)
+        self.shared[at.SAMPLED] = area.address
+        return area.words
+
+    def read_page(self, address: int) -> bytes:
+        """The page of RAM at guest-physical `address`, while harts may be writing it."""
+        start = address - self.ram.base
+        return bytes(self.ram.buffer[start : start + PAGE_BYTES])
+
+    def start_optimizer(self, compile_region: Compile, close: Callable[[], None]) -> None:
+        """Have hot code compiled by `compile_region`; `close` is called when it is not needed any more."""
+        from innkeeper.engines.jit.optimizer import Optimizer
+
+        self.optimizer = Optimizer(self, compile_region, close)
+
+    def start_default_optimizer(self) -> None:
+        """The compile worker of this user, started when the first region is wanted, and its cache."""
+        from innkeeper.engines.jit.compile_client import CompileClient
+
+        version = store.source_digest(host_description())
+        client = CompileClient(version, store.cache_folder().parent / "code")
+        self.start_optimizer(client.compile, client.close)
+
+    @property
+    def observer_address(self) -> int:
+        """A block of words like a hart's, for native functions that no hart calls."""
+        return self._observer.address
 
     @property
     def native_object(self) -> bytes:
@@ -207,6 +242,9 @@ class JitEngine:
 
     def close(self) -> None:
         """See `Engine.close`."""
+        if self.optimizer is not None:
+            self.optimizer.stop()
+            self.optimizer = None
         self._runtime.close()
         self.code.close()
         for area in self._areas:

@@ -43,6 +43,7 @@ class JitVcpu:
         self._forget_all = engine.function("forget_all", 1)
         self._collect = engine.function("jit_fp_collect", 1)
         self._configure = engine.function("jit_fp_configure", 1)
+        self._engine = engine
         self._surroundings = JitSurroundings(engine, self)
         self._h = HartWords(self.words, self._surroundings)
         self._lines = Lock()
@@ -61,6 +62,8 @@ class JitVcpu:
                 reason = outcome - state.OUTCOME_EXIT
                 break
             reason = self._run(self.address, remaining)
+        if self._engine.optimizer is not None:
+            self._engine.optimizer.poll()
         return self._exit(ExitReason(reason))
 
     def _step(self, answer: int | None) -> int:

@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The LLVM function of a region: several blocks of a page with guest registers as SSA values.
+
+It has a stencil's parameters and is entered like a block. Registers are loaded once; what is written goes to
+the hart's words too, so that the region can be left anywhere without more code: to other code, where the
+budget does not last, and where an access has to take the slow path. There the baseline tier does the same
+instruction again, so the region has no slow paths. (Storing all registers at each exit instead made the code
+of a page with many accesses twice as long, and LLVM's time too.)
+
+What may be kept over a whole region: the software TLB, FP_USABLE and the RAM's place change only in native
+functions, which are never called from here.
+"""
+
+from __future__ import annotations
+
+from innkeeper.codegen import layout as at
+from innkeeper.codegen.lower import Emitter
+from innkeeper.codegen.region_shape import Block, Shape, Site
+from innkeeper.codegen.stencil_ir import PARAMETERS, InstructionBuilder, look_up, tail
+from innkeeper.ir.value import Expr, Value
+from innkeeper.isa.riscv import state
+
+INVARIANT = "!invariant.load !4"
+METADATA = """
+attributes #0 = { nounwind strictfp "no-builtins" }
+attributes #1 = { strictfp }
+!1 = !{!"branch_weights", i32 1, i32 2000}
+!2 = !{!"branch_weights", i32 2000, i32 1}
+!4 = !{}
+"""
+STUBS = ("lookup", "budget", "side")
+"""What a region may jump to, as `STUB.name`."""
+
+
+class SiteBuilder(InstructionBuilder):
+    """Lowers one instruction in its place: operands are numbers, registers are slots that LLVM promotes."""
+
+    def __init__(self, region: RegionBuilder, site: Site, before: int, block: Block) -> None:
+        super().__init__(site.trace, site.decoded.instruction.operands, region.out)
+        self.region = region
+        self.site = site
+        self.unpaid = len(block.sites) - before
+        """Instructions of the block from this one on: paid for, and given back where it leaves here."""
+        self.side: str | None = None
+
+    def define_leaves(self, node: Value) -> None:
+        if not isinstance(node, Expr) or id(node) in self.out.known:
+            return
+        if node.op in ("operand", "number"):
+            self.out.define(node, str(self.site.decoded.operands[str(node.attr)]))
+        elif node.op in ("pc", "next_pc"):
+            offset = self.site.offset if node.op == "pc" else self.site.end
+            self.out.define(node, self.out.emit(f"add i64 %page, {offset}"))
+        for argument in node.args:
+            self.define_leaves(argument)
+
+    def is_direct(self, target: Value) -> bool:
+        return self.site.target is not None
+
+    def register(self, kind: str, operand: object) -> str:
+        return self.region.register("f" if kind == "F" else "x", self.site.decoded.operands[str(operand)])
+
+    def do_read_x(self, effect: Expr) -> None:
+        if self.site.decoded.operands[str(effect.attr)] == 0:
+            self.out.define(effect, "0")
+        else:
+            self.out.define(effect, self.out.emit(f"load i64, ptr {self.register('X', effect.attr)}"))
+
+    def do_write_x(self, effect: Expr) -> bool:
+        if self.site.decoded.operands[str(effect.attr)] != 0:
+            self.write("x", effect)
+        return False
+
+    def do_write_f(self, effect: Expr) -> None:
+        self.write("f", effect)
+
+    def write(self, letter: str, effect: Expr) -> None:
+        """To the slot, and to the hart's word: an exit finds it there."""
+        slot = self.region.register(letter, self.site.decoded.operands[str(effect.attr)])
+        value = self.out.value(effect.args[0])
+        self.out.do(f"store i64 {value}, ptr {slot}")
+        self.out.do(f"store i64 {value}, ptr {slot}.at")
+
+    def load_unchanging(self, kind: str, pointer: str) -> str:
+        return self.out.emit(f"load {kind}, ptr {pointer}, {INVARIANT}")
+
+    def leave_unless(self, condition: str, address: str) -> None:
+        if self.side is None:
+            self.side = self.out.label("side")
+            self.region.sides.append((self.side, self.site.offset, self.unpaid))
+        hit = self.out.label("hit")
+        self.out.do(f"br i1 {condition}, label %{hit}, label %{self.side}, !prof !2")
+        self.out.lines.append(f"{hit}:")
+
+    def do_jump(self, effect: Expr) -> bool:
+        target = self.site.target
+        if target is not None:
+            self.region.go_to(target)
+        elif self.site.is_return:
+            self.region.return_to(self.out.value(effect.args[0]))
+        else:
+            self.region.leave_to(self.out.value(effect.args[0]))
+        return True
+
+    def do_branch(self, effect: Expr) -> bool:
+        assert self.site.target is not None
+        taken, other = self.region.label_of(self.site.target), self.region.label_of(self.site.end)
+        self.out.do(f"br i1 {self.out.value(effect.args[0])}, label %{taken}, label %{other}")
+        return True
+
+
+class RegionBuilder:
+    """Builds `region` and an `entry_OFFSET` function for each entry."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        self.out = Emitter()
+        self.sides: list[tuple[str, int, int]] = []
+        """Exits to the baseline tier: label, offset, instructions to give back."""
+        self.exits: dict[int, str] = {}
+        """Labels of exits to direct targets outside of the region."""
+        self.registers: set[tuple[str, int]] = set()
+
+    # What a SiteBuilder asks for.
+
+    def register(self, letter: str, number: int) -> str:
+        """The slot of a guest register."""
+        self.registers.add((letter, number))
+        return f"%{letter}{number}"
+
+    def label_of(self, offset: int) -> str:
+        """Where control goes for a direct target."""
+        block = self.shape.blocks.get(offset)
+        if block is not None and block.sites:
+            return f"block{offset}"
+        return self.exits.setdefault(offset, f"exit{len(self.exits)}")
+
+    def go_to(self, offset: int) -> None:
+        """Go on at a direct target."""
+        self.out.do(f"br label %{self.label_of(offset)}")
+
+    def leave_to(self, target: str) -> None:
+        """Leave to a computed address."""
+        look_up(self.out, target, budget=self.budget())
+
+    def return_to(self, target: str) -> None:
+        """A return: to one of the calls of this region, if it is that, else it leaves."""
+        for offset in self.shape.returns:
+            here = self.out.emit(f"add i64 %page, {offset}")
+            same = self.out.emit(f"icmp eq i64 {here}, {target}")
+            other = self.out.label("other")
+            self.out.do(f"br i1 {same}, label %block{offset}, label %{other}")
+            self.out.lines.append(f"{other}:")
+        self.leave_to(target)
+
+    def budget(self) -> str:
+        """The budget now."""
+        return self.out.emit("load i64, ptr %left")
+
+    # The function.
+
+    def build(self) -> str:
+        """LLVM IR of the region and its entries."""
+        for block in self.shape.blocks.values():
+            if block.sites:
+                self.build_block(block)
+        self.build_exits()
+        head = self.head()
+        body = self.out.finish()
+        text = "\n".join([*head, *body])
+        region = f"define internal preserve_nonecc void @region({PARAMETERS}) #0 {{\n{text}\n}}"
+        entries = [
+            f"define preserve_nonecc void @entry_{offset}({PARAMETERS}) #0 {{\n"
+            f"  {tail('@region', a=str(number), s='0')}\n}}"
+            for number, offset in enumerate(self.shape.entries)
+        ]
+        stubs = [f"declare dso_local preserve_nonecc void @STUB.{name}({_TYPES})" for name in STUBS]
+        return "\n".join([*stubs, region, *entries, METADATA])
+
+    def head(self) -> list[str]:
+        lines = ["  %left = alloca i64", "  store i64 %budget, ptr %left"]
+        for letter, number in sorted(self.registers):
+            name = f"%{letter}{number}"
+            index = (state.X if letter == "x" else state.F) + number
+            lines += [
+                f"  {name} = alloca i64",
+                f"  {name}.at = getelementptr i64, ptr %hart, i64 {index}",
+                f"  {name}.in = load i64, ptr {name}.at",
+                f"  store i64 {name}.in, ptr {name}",
+            ]
+        cases = " ".join(f"i64 {n}, label %block{o}" for n, o in enumerate(self.shape.entries))
+        return [*lines, f"  switch i64 %a, label %block{self.shape.entries[0]} [ {cases} ]"]
+
+    def build_block(self, block: Block) -> None:
+        out = self.out
+        out.lines.append(f"block{block.offset}:")
+        left = out.emit(f"sub i64 {self.budget()}, {len(block.sites)}")
+        out.do(f"store i64 {left}, ptr %left")
+        paid, short = out.label("paid"), out.label("short")
+        out.do(f"br i1 {out.emit(f'icmp slt i64 {left}, 0')}, label %{short}, label %{paid}, !prof !1")
+        out.lines.append(f"{paid}:")
+        self.leave_block(block, short, "budget")
+        seen_float = dirty = False
+        for number, site in enumerate(block.sites):
+            out.known = {}
+            builder = SiteBuilder(self, site, number, block)
+            info = builder.info()
+            if info.uses_float and not seen_float:
+                seen_float = True
+                self.check_float(builder)
+            if info.writes_float and not dirty:
+                dirty = True
+                out.do(f"store i64 1, ptr {builder.word(state.FS_DIRTY)}")
+            if builder.build_inside():
+                return
+        self.go_to(block.end)
+
+    def check_float(self, builder: SiteBuilder) -> None:
+        """Floating point may be off, or its mode one that the host does not have."""
+        usable = builder.load_unchanging("i64", builder.word(at.FP_USABLE))
+        builder.leave_unless(self.out.emit(f"icmp ne i64 {usable}, 0"), "0")
+
+    def leave_block(self, block: Block, label: str, stub: str) -> None:
+        """The exit at a block's start that gives back all of it."""
+        self.rare(label, [(block.offset, len(block.sites), stub)])
+
+    def rare(self, label: str, exits: list[tuple[int, int, str]]) -> None:
+        usual, self.out.lines = self.out.lines, [f"{label}:"]
+        for offset, unpaid, stub in exits:
+            budget = self.out.emit(f"add i64 {self.budget()}, {unpaid}")
+            if stub == "budget":
+                self.out.do(tail("@STUB.budget", a=str(offset), s="0", budget=budget))
+            else:
+                pc = self.out.emit(f"add i64 %page, {offset}")
+                self.out.do(tail("@STUB.side", a=pc, s="0", budget=budget))
+        self.out.rare += self.out.lines
+        self.out.lines = usual
+
+    def build_exits(self) -> None:
+        for label, offset, unpaid in self.sides:
+            self.rare(label, [(offset, unpaid, "side")])
+        for offset, label in self.exits.items():
+            self.out.lines.append(f"{label}:")
+            self.leave_to(self.out.emit(f"add i64 %page, {offset}"))
+
+
+_TYPES = "i64, ptr, i64, i64, i64, i64"
+
+
+def region_ir(shape: Shape) -> str:
+    """LLVM IR of the region: `entry_OFFSET` for each of its entries."""
+    return RegionBuilder(shape).build()

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A compiled region as bytes that can be placed anywhere: code, constants, and where stubs are called.
+
+By analogy to an object file: one section, with relocations to the engine's stubs only.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from elftools.elf.elffile import ELFFile
+from elftools.elf.relocation import RelocationSection
+
+from innkeeper.codegen import layout as at
+from innkeeper.codegen.llvm import compile_object
+from innkeeper.codegen.region_ir import region_ir
+from innkeeper.codegen.region_shape import Shape, shape_of
+from innkeeper.codegen.stencil import StencilError
+
+_R_PC32, _R_PLT32 = 2, 4
+_PC_RELATIVE = (_R_PC32, _R_PLT32)
+
+
+@dataclass(frozen=True)
+class RegionCode:
+    """`code` with its constants; `stubs`: (offset of a 32-bit displacement, index of the stub, addend).
+
+    `entries` are (offset in the guest's page, offset in `code`), `lines` the 64-byte lines of the page that
+    it was made from.
+    """
+
+    code: bytes
+    stubs: tuple[tuple[int, int, int], ...]
+    entries: tuple[tuple[int, int], ...]
+    lines: int
+
+    def to_bytes(self) -> bytes:
+        """A header line in JSON, then the code."""
+        facts = {"stubs": self.stubs, "entries": self.entries, "lines": self.lines}
+        return json.dumps(facts).encode() + b"\n" + self.code
+
+    @staticmethod
+    def from_bytes(data: bytes) -> RegionCode:
+        """What `to_bytes` gave. ValueError or KeyError if it is something else."""
+        header, _, code = data.partition(b"\n")
+        facts = json.loads(header)
+        stubs = tuple((int(a), int(b), int(c)) for a, b, c in facts["stubs"])
+        entries = tuple((int(a), int(b)) for a, b in facts["entries"])
+        return RegionCode(code, stubs, entries, int(facts["lines"]))
+
+
+def compile_region(page: bytes, entries: tuple[int, ...]) -> RegionCode | None:
+    """Compile the region of `page` (its 4096 bytes) around `entries`; None if there is nothing to gain."""
+    shape = shape_of(page, entries)
+    if not shape.entries:
+        return None
+    return read_region(compile_object(region_ir(shape), static=False, small=True), shape)
+
+
+def read_region(image: bytes, shape: Shape) -> RegionCode:
+    """The region in an object file made from `region_ir(shape)`."""
+    elf = ELFFile(io.BytesIO(image))
+    code, bases = _lay_out(elf)
+    stubs: list[tuple[int, int, int]] = []
+    entries = {}
+    for section in elf.iter_sections():
+        if isinstance(section, RelocationSection) and section["sh_info"] in bases:
+            _relocate(elf, section, code, bases, stubs)
+        if section["sh_type"] == "SHT_SYMTAB":
+            symbols: Any = section
+            for symbol in symbols.iter_symbols():
+                if symbol.name.startswith("entry_"):
+                    entries[int(symbol.name[6:])] = bases[symbol["st_shndx"]] + symbol["st_value"]
+    return RegionCode(bytes(code), tuple(stubs), tuple(sorted(entries.items())), shape.lines)
+
+
+def _lay_out(elf: ELFFile) -> tuple[bytearray, dict[int, int]]:
+    """Text and constants, one behind the other; where each section begins, by its index."""
+    code, bases = bytearray(), {}
+    for wanted in (".text", ".rodata"):
+        for index, section in enumerate(elf.iter_sections()):
+            if section.name.startswith(wanted) and section["sh_type"] == "SHT_PROGBITS":
+                code += bytes(-len(code) % max(16, section["sh_addralign"]))
+                bases[index] = len(code)
+                code += section.data()
+    return code, bases
+
+
+def _relocate(
+    elf: ELFFile,
+    section: RelocationSection,
+    code: bytearray,
+    bases: dict[int, int],
+    stubs: list[tuple[int, int, int]],
+) -> None:
+    symbols: Any = elf.get_section(section["sh_link"])
+    for relocation in section.iter_relocations():
+        symbol = symbols.get_symbol(relocation["r_info_sym"])
+        if relocation["r_info_type"] not in _PC_RELATIVE:
+            raise StencilError(f"region: relocation {relocation['r_info_type']} of {symbol.name}")
+        place = bases[section["sh_info"]] + relocation["r_offset"]
+        prefix, _, name = symbol.name.partition(".")
+        if prefix == "STUB":
+            stubs.append((place, at.STUB_NAMES.index(name), relocation["r_addend"]))
+            continue
+        if symbol["st_shndx"] not in bases:
+            raise StencilError(f"region: unknown symbol {symbol.name!r}")
+        target = bases[symbol["st_shndx"]] + symbol["st_value"] + relocation["r_addend"]
+        code[place : place + 4] = (target - place & 0xFFFF_FFFF).to_bytes(4, "little")

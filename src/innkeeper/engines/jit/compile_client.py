@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A VM's side of the compile worker: connects to it, starts it where there is none.
+
+The worker's socket lies in a folder that only this user may enter. Its name holds the engine's version, so
+that VMs of different versions have workers of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from filelock import FileLock, Timeout
+
+from innkeeper.codegen.region_object import RegionCode
+
+CONNECT_TIMEOUT_S = 20.0
+ANSWER_TIMEOUT_S = 60.0
+
+
+def runtime_folder() -> Path:
+    """The folder for sockets of this user, made if need be. OSError if it is not only the user's."""
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    folder = Path(base) / "innkeeper" if base else Path(tempfile.gettempdir()) / f"innkeeper-{os.getuid()}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise PermissionError(f"{folder} is not a folder that only this user may enter")
+    return folder
+
+
+class CompileClient:
+    """Asks the worker, one region at a time. Not for several threads.
+
+    A worker that ends while it compiles costs that region only: the next request starts another.
+    """
+
+    def __init__(self, version: str, cache_folder: Path) -> None:
+        self._version = version
+        self._cache_folder = cache_folder
+        self._connection: socket.socket | None = None
+        self._stream: BinaryIO | None = None
+
+    def compile(self, page: bytes, entries: tuple[int, ...]) -> RegionCode | None:
+        """The region, or None if there is none to be had; never raises for what the worker does."""
+        try:
+            stream = self._stream or self._connect()
+            stream.write(json.dumps({"entries": entries}).encode() + b"\n" + page)
+            stream.flush()
+            size = int(json.loads(stream.readline(4096))["bytes"])
+            if size < 0:
+                return None
+            body = stream.read(size)
+            if len(body) == size:
+                return RegionCode.from_bytes(body)
+        except (OSError, ValueError, KeyError, TypeError, Timeout):
+            pass
+        self.close()
+        return None
+
+    def _connect(self) -> BinaryIO:
+        path = runtime_folder() / f"compile-{self._version}.sock"
+        connection = _try(path)
+        if connection is None:
+            with FileLock(path.with_suffix(".lock"), timeout=CONNECT_TIMEOUT_S):
+                connection = _try(path)
+                if connection is None:
+                    _start(path, self._cache_folder, self._version)
+                    connection = _try(path)
+        if connection is None:
+            raise ConnectionError("the compile worker does not answer")
+        connection.settimeout(ANSWER_TIMEOUT_S)
+        self._connection = connection
+        self._stream = cast(BinaryIO, connection.makefile("rwb"))
+        return self._stream
+
+    def close(self) -> None:
+        """Hang up; harmless when repeated. The next request connects again."""
+        if self._stream is not None:
+            with contextlib.suppress(OSError):
+                self._stream.close()
+        if self._connection is not None:
+            self._connection.close()
+        self._stream = self._connection = None
+
+
+def _try(path: Path) -> socket.socket | None:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.connect(str(path))
+    except OSError:
+        connection.close()
+        return None
+    return connection
+
+
+def _start(path: Path, cache_folder: Path, version: str) -> None:
+    """Start a worker that outlives this process, and wait until it listens or has ended."""
+    reader, writer = os.pipe()
+    arguments = (str(path), str(cache_folder), version, str(writer))
+    try:
+        subprocess.Popen(
+            [sys.executable, "-m", f"{__package__}.compile_server", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=(writer,),
+            start_new_session=True,
+        )
+    finally:
+        os.close(writer)
+    with os.fdopen(reader, "rb") as ready:
+        ready.read(1)

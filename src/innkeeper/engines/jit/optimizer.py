@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finds the hot pages of a VM by samples, and has regions of them compiled while the guest runs on.
+
+A sample is where a slice of a hart ended: one each some ten thousand instructions, in proportion to where
+instructions are spent. The thread here sleeps until harts have run for a while, so that an idle guest costs
+nothing. The guest never waits for it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from innkeeper.codegen import layout as at
+from innkeeper.codegen.region_object import RegionCode
+from innkeeper.engines.jit.engine import JitEngine
+from innkeeper.engines.jit.regions import RegionInstaller
+from innkeeper.spec.riscv import PAGE_BYTES
+
+HOT_SAMPLES = 32
+"""Samples in a page that make it hot: some 640,000 instructions, well under a millisecond."""
+POLL_SAMPLES = 16
+"""New samples that are worth waking up for."""
+MAX_ENTRIES = 12
+MAX_COMPILES = 6
+"""How often one page is compiled: a page whose content goes on changing stays in the baseline tier."""
+FORGET_AFTER_SAMPLES = 5_000
+"""Then counts are halved: what is hot now comes before what was hot once."""
+
+Compile = Callable[[bytes, tuple[int, ...]], RegionCode | None]
+"""(the page, entries) -> its region, or None if there is none."""
+
+
+@dataclass
+class _Page:
+    counts: Counter[int] = field(default_factory=Counter)
+    fresh: int = 0
+    """Samples since it was last compiled, of places that are no entries yet."""
+    entries: tuple[int, ...] = ()
+    compiles: int = 0
+
+
+class Optimizer:
+    """The optimising tier of one engine. `compile_region` may take its time: it has a thread of its own."""
+
+    def __init__(self, engine: JitEngine, compile_region: Compile, close: Callable[[], None]) -> None:
+        self._engine = engine
+        self._compile = compile_region
+        self._close = close
+        self._installer = RegionInstaller(engine)
+        self._samples = engine.start_sampling()
+        self._seen = 0
+        self._total = 0
+        self._pages: dict[int, _Page] = {}
+        self._wake = threading.Event()
+        self._stopping = False
+        self.installed = 0
+        self._thread = threading.Thread(target=self._main, name="optimizer", daemon=True)
+        self._thread.start()
+
+    def poll(self) -> None:
+        """A hart has run for a while. From any thread; does not wait."""
+        if self._engine.shared[at.SAMPLE_NEXT] - self._seen >= POLL_SAMPLES:
+            self._wake.set()
+
+    def stop(self) -> None:
+        """End the thread; a compilation under way is waited for."""
+        self._stopping = True
+        self._wake.set()
+        self._thread.join()
+
+    def _main(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            if self._stopping:
+                break
+            self._take_samples()
+            self._compile_hot_pages()
+        self._close()
+
+    def _take_samples(self) -> None:
+        end = self._engine.shared[at.SAMPLE_NEXT]
+        start = max(self._seen, end - at.SAMPLE_ENTRIES)
+        self._seen = end
+        for number in range(start, end):
+            address = self._samples[number % at.SAMPLE_ENTRIES]
+            page = self._pages.setdefault(address & -PAGE_BYTES, _Page())
+            offset = address % PAGE_BYTES
+            page.counts[offset] += 1
+            page.fresh += offset not in page.entries
+        self._total += end - start
+        if self._total > FORGET_AFTER_SAMPLES:
+            self._forget()
+
+    def _forget(self) -> None:
+        self._total = 0
+        for address, page in list(self._pages.items()):
+            page.counts = Counter({o: n // 2 for o, n in page.counts.items() if n > 1})
+            page.fresh //= 2
+            if not page.counts and not page.entries:
+                del self._pages[address]
+
+    def _compile_hot_pages(self) -> None:
+        """The hottest first; the guest goes on meanwhile, so after each one another may be."""
+        while not self._stopping:
+            hot = [(page.fresh, address) for address, page in self._pages.items() if self._is_hot(page)]
+            if not hot:
+                return
+            _, address = max(hot)
+            self._compile_page(address, self._pages[address])
+            self._take_samples()
+
+    @staticmethod
+    def _is_hot(page: _Page) -> bool:
+        return page.compiles < MAX_COMPILES and page.fresh >= HOT_SAMPLES << page.compiles
+
+    def _compile_page(self, address: int, page: _Page) -> None:
+        page.fresh = 0
+        page.compiles += 1
+        entries = tuple(offset for offset, _ in page.counts.most_common(MAX_ENTRIES))
+        source = self._engine.read_page(address)
+        region = self._compile(source, entries)
+        if region is not None and not self._stopping and self._installer.install(address, source, region):
+            page.entries = tuple(offset for offset, _ in region.entries)
+            self.installed += 1
