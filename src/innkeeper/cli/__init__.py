@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from innkeeper import __version__
-from innkeeper.cli.failures import exit_status
+from innkeeper.cli.failures import STATUS_INTERRUPTED, exit_status
 
 if TYPE_CHECKING:
     from innkeeper.cli.parts import Parts
@@ -26,8 +26,10 @@ def main(arguments: Sequence[str] | None = None, parts: Parts | None = None) -> 
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given == ["--version"]:
         return exit_status(_print_version)
-    from innkeeper.cli.app import invoke
-
+    try:
+        from innkeeper.cli.app import invoke
+    except KeyboardInterrupt:
+        return STATUS_INTERRUPTED
     return invoke(given, parts)
 
 

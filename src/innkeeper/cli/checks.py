@@ -60,7 +60,8 @@ def cache() -> Check:
     there = next(path for path in (folder, *folder.parents) if path.exists())
     remedy = "point XDG_CACHE_HOME to a folder that can be written"
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        return Check("cache", "missing", str(folder), f"{there} cannot be written", remedy)
+        state = _without_building()
+        return Check("cache", state, str(folder), f"{there} cannot be written", remedy)
     free_bytes = shutil.disk_usage(there).free
     kept = ", ".join(image.name for image in images.installed()) or "none"
     found = f"{folder}, {format_size(free_bytes)} free, images in it: {kept}"
@@ -122,7 +123,7 @@ def mirror() -> Check:
         if not cause:
             return Check("mirror", "ok", f"{address} answers", "; ".join(causes))
         causes.append(cause)
-    return Check("mirror", _without_mirror(), "none answers", "; ".join(causes), remedy)
+    return Check("mirror", _without_building(), "none answers", "; ".join(causes), remedy)
 
 
 def qemu() -> Check:
@@ -194,8 +195,8 @@ def _ask_mirror(address: str) -> str:
     return cause
 
 
-def _without_mirror() -> State:
-    """What a missing mirror means: nothing, once there are images."""
+def _without_building() -> State:
+    """What it means that no image can be built: nothing, once there are images."""
     from innkeeper import images
 
     return "note" if images.installed() else "missing"

@@ -75,7 +75,9 @@ def say(message: str) -> None:
     line = " ".join(message.split())
     visible = "".join(character if character.isprintable() else "\ufffd" for character in line)
     with contextlib.suppress(OSError, ValueError):
-        print(f"inn: {visible}", file=sys.stderr, flush=True)
+        # A guest may have the terminal in raw mode, where a line feed alone does not go back to the margin.
+        end = "\r\n" if sys.stderr.isatty() else "\n"
+        print(f"inn: {visible}", file=sys.stderr, end=end, flush=True)
 
 
 def _say_warning(

@@ -75,6 +75,7 @@ class ImageRow:
 
 def make_machine(options: GuestOptions, progress: ProgressDisplay) -> GuestMachine:
     """The VM that `options` describe. ConfigError if there can be no such VM."""
+    from innkeeper.cli.failures import say
     from innkeeper.vmm import Machine
 
     return Machine(
@@ -89,6 +90,7 @@ def make_machine(options: GuestOptions, progress: ProgressDisplay) -> GuestMachi
         engine=options.engine,
         timeout_s=options.timeout_s,
         progress=progress.report,
+        on_warning=say,
     )
 
 
@@ -151,7 +153,7 @@ def measure(request: BenchRequest, progress: ProgressDisplay) -> BenchReport:
 
     only = list(request.only) or None
     if request.profile:
-        return bench.profile(progress=progress.report, only=only)
+        return bench.measure_profile(progress=progress.report, only=only)
     return bench.measure(
         against=request.against, progress=progress.report, repeats=request.repeats, only=only
     )

@@ -64,6 +64,8 @@ class ProgressDisplay:
         self._lock = threading.RLock()
         self._bars: Progress | None = None
         self._reported: DisplayTask | None = None
+        self._told: set[str] = set()
+        """Lines are told once: what is tried again is no news."""
 
     def __enter__(self) -> ProgressDisplay:
         return self
@@ -137,7 +139,10 @@ class ProgressDisplay:
 
     def _print_line(self, task: DisplayTask) -> None:
         share = f", {100 * task.quarter // LINES_A_TASK} %" if task.quarter else ""
-        print(f"inn: {task.title}{share}", file=self._stream, flush=True)
+        line = f"inn: {task.title}{share}"
+        if line not in self._told:
+            self._told.add(line)
+            print(line, file=self._stream, flush=True)
 
     def _start_bars(self) -> Progress:
         if self._bars is None:

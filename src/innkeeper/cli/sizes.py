@@ -13,6 +13,7 @@ UNIT_BYTES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 """Powers of 1024 with or without the i of IEC 80000-13, as QEMU and systemd read them."""
 
 SIZE = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?P<unit>[KMGT])(?:i?B)?", re.IGNORECASE | re.ASCII)
+TIMEOUT_MAX_S = 1e9
 DIGITS_MAX = 20
 """Longer texts are no size that anyone means, and would be slow to convert."""
 
@@ -47,6 +48,6 @@ def parse_timeout_s(text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
-    if not (math.isfinite(seconds) and seconds > 0):
+    if not 0 < seconds <= TIMEOUT_MAX_S:
         raise ConfigError(f"'{text}' is not a time-out", "give seconds above 0, such as 30 or 0.5")
     return seconds

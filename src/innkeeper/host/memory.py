@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import mmap
+import os
 import sys
 from collections.abc import Callable
 
@@ -30,6 +31,12 @@ class GuestMemory:
         self.base = base
         self.written: Callable[[int, int], None] | None = None
         self.size_bytes = size_bytes
+        host_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        if size_bytes > host_bytes:
+            raise HostError(
+                f"the host has {host_bytes >> 20} MiB of memory, not the guest's {size_bytes >> 20}",
+                "give the guest less with --memory",
+            )
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
         try:
             self._mapping = mmap.mmap(-1, size_bytes, flags=flags)

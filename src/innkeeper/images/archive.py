@@ -9,8 +9,9 @@ from pathlib import Path
 from pysequoia import Cert
 
 from innkeeper.errors import HostError
-from innkeeper.images.download import DigestMismatch, Downloads, NotOnMirror, Wanted
+from innkeeper.images.download import DigestMismatch, Downloads, NotOnMirror, Unreachable, Wanted
 from innkeeper.images.packages import Package, PackageIndex
+from innkeeper.images.progress import Progress, reporting
 from innkeeper.images.release import Release, verify_release
 
 _INDEX_LIMIT_BYTES = 256 << 20
@@ -35,10 +36,10 @@ class Archive:
     def index(self, component: str) -> PackageIndex:
         """The packages of `component`, for example `main`. Raises HostError as `Downloads.files`."""
         if component not in self._indices:
-            self._indices[component] = PackageIndex(self._load_index(component))
+            self._indices[component] = self._load_index(component)
         return self._indices[component]
 
-    def _load_index(self, component: str) -> bytes:
+    def _load_index(self, component: str) -> PackageIndex:
         folder = f"{component}/binary-{self._architecture}"
         base = f"{self._mirror}/dists/{self._suite}/{folder}"
         failure: HostError | None = None
@@ -51,13 +52,19 @@ class Archive:
                 wanted = Wanted(address, listed.sha256, listed.size_bytes)
                 try:
                     [path] = self._downloads.files(f"package index {component}", [wanted])
-                    return _decompress(path, suffix)
+                    with reporting(self._downloads.progress, "unpack the package index", None, "steps"):
+                        return PackageIndex(_decompress(path, suffix))
                 except (NotOnMirror, DigestMismatch) as error:
                     failure = error
         raise failure or NotOnMirror(
             f"{self._mirror} has no {folder} in {self._suite}",
             "set INNKEEPER_MIRROR to a mirror that carries riscv64",
         )
+
+    @property
+    def progress(self) -> Progress:
+        """Where work on what was fetched is announced."""
+        return self._downloads.progress
 
     def fetch(self, title: str, packages: Sequence[Package]) -> list[Path]:
         """Have the files of `packages` in the cache, verified. Raises HostError as `Downloads.files`."""
@@ -106,6 +113,9 @@ def open_archive(
                 archive = Archive(downloads, mirror, suite, release, architecture)
                 archive.index("main")
                 return archive
+            except Unreachable as error:
+                failures.append(error)
+                break  # its other names would only be waited for in vain
             except HostError as error:
                 failures.append(error)
     if failures:

@@ -5,17 +5,21 @@ Source: deb(5) "Debian binary package format".
 """
 
 import gzip
+import io
 import lzma
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, TYPE_CHECKING, cast
 
 import arpy
 import zstandard
 
 from innkeeper.errors import HostError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 _DAMAGED = (
     arpy.ArchiveFormatError,
@@ -24,6 +28,23 @@ _DAMAGED = (
     lzma.LZMAError,
     zstandard.ZstdError,
 )
+
+
+class _Counted(io.RawIOBase):
+    """The bytes of `stream`, telling how many were read: they are what takes the time."""
+
+    def __init__(self, stream: IO[bytes], read: Callable[[int], None]) -> None:
+        self._stream, self._told = stream, read
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        view = memoryview(buffer)
+        data = self._stream.read(len(view))
+        view[: len(data)] = data
+        self._told(len(data))
+        return len(data)
 
 
 def _decompressed(name: str, stream: IO[bytes]) -> IO[bytes]:
@@ -40,8 +61,12 @@ def _decompressed(name: str, stream: IO[bytes]) -> IO[bytes]:
 
 
 @contextmanager
-def open_member(path: Path, member: str) -> Iterator[tarfile.TarFile]:
+def open_member(
+    path: Path, member: str, read: Callable[[int], None] | None = None
+) -> Iterator[tarfile.TarFile]:
     """The tar archive `member` (`control` or `data`) of the package at `path`, to be read front to back.
+
+    `read` hears of the bytes of the file as they are needed.
 
     Raises HostError if the file is not a Debian package or is damaged.
     """
@@ -50,8 +75,10 @@ def open_member(path: Path, member: str) -> Iterator[tarfile.TarFile]:
             for entry in package:
                 name = entry.header.name.decode("ascii", "replace").rstrip("/")
                 if name == f"{member}.tar" or name.startswith(f"{member}.tar."):
+                    raw = cast(IO[bytes], entry)
+                    counted = io.BufferedReader(_Counted(raw, read), 1 << 16) if read else raw
                     with (
-                        _decompressed(name, cast(IO[bytes], entry)) as stream,
+                        _decompressed(name, counted) as stream,
                         tarfile.open(fileobj=stream, mode="r|") as tar,
                     ):
                         yield tar

@@ -57,6 +57,8 @@ class ImageDefinition:
     modules: tuple[str, ...]
     early_modules: tuple[str, ...]
     disk: DiskContents | None
+    memory_min_bytes: int = 0
+    """With less its kernel panics before it can say so on hvc0."""
 
 
 def _disk(table: dict[str, Any]) -> DiskContents:
@@ -92,6 +94,7 @@ def parse_definition(text: str, source: str) -> ImageDefinition:
             modules=tuple(kernel.get("modules", ())),
             early_modules=tuple(kernel.get("early_modules", ())),
             disk=_disk(table["disk"]) if "disk" in table else None,
+            memory_min_bytes=table.get("memory_min_mib", 0) << 20,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"the image definition {source} is wrong: {error!r}", "correct the file") from error
@@ -112,5 +115,5 @@ def definition(name: str) -> ImageDefinition:
     """The image called `name`. Raises ConfigError, listing what there is, if there is none."""
     found = {item.name: item for item in catalog()}
     if name not in found:
-        raise ConfigError(f"there is no image called {name}", f"choose one of: {', '.join(found)}")
+        raise ConfigError(f"there is no image called '{name}'", f"choose one of: {', '.join(found)}")
     return found[name]

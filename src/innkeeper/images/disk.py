@@ -115,17 +115,20 @@ def open_locked(path: Path, read_only: bool) -> int:
         # Not blocking: the open of a pipe would wait for its other end.
         fd = os.open(path, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        remedy = "attach it read-only" if error.errno in (errno.EACCES, errno.EROFS) and not read_only else ""
+        writing = not read_only and error.errno in (errno.EACCES, errno.EROFS)
+        remedy = "attach it read-only" if writing else "name a raw file or a block device"
         if error.errno == errno.ENOENT:
             remedy = "check the path"
+        elif error.errno in (errno.EACCES, errno.EPERM) and not writing:
+            remedy = "check its permissions"
         raise ConfigError(f"cannot open the disk {path}: {error.strerror}", remedy) from error
     try:
         mode = os.fstat(fd).st_mode
         if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
             raise ConfigError(f"{path} is not a disk", "name a file or a block device")
         if not disk_file.try_lock(fd, exclusive=not read_only):
-            remedy = "stop that machine, or attach the disk read-only to both"
-            raise ConfigError(f"the disk {path} is in use by another machine", remedy)
+            remedy = "give it to one machine, once; or read-only wherever it is attached"
+            raise ConfigError(f"the disk {path} is in use", remedy)
     except BaseException:
         os.close(fd)
         raise
@@ -134,6 +137,6 @@ def open_locked(path: Path, read_only: bool) -> int:
 
 def disk_error(error: OSError, path: Path, action: str) -> HostError:
     """What the user should know of a failed transfer."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return HostError(f"no space left on the host for the disk {path}", "free some space there")
-    return HostError(f"cannot {action} the disk {path}: {error.strerror}")
+    return HostError(f"cannot {action} the disk {path}: {error.strerror}", "the host's kernel log says more")

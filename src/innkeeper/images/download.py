@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fetching files from a mirror into the cache, several at a time, each against its SHA-256."""
 
+import contextlib
+import functools
 import hashlib
 import os
 import ssl
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -14,11 +15,12 @@ import httpx
 
 from innkeeper.errors import ConfigError, HostError
 from innkeeper.images.cache import sha256_of, storing
+from innkeeper.images.parallel import Stopped, in_parallel
 from innkeeper.images.progress import Progress, ProgressTask, reporting
 
 _PARALLEL = 4
 _ATTEMPTS = 3
-_TIMEOUT_S = 30.0
+_TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 _SMALL_FILE_BYTES = 4 << 20
 _CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _OTHER_MIRROR = "check the network and the proxy variables, or set INNKEEPER_MIRROR to another mirror"
@@ -26,6 +28,10 @@ _OTHER_MIRROR = "check the network and the proxy variables, or set INNKEEPER_MIR
 
 class NotOnMirror(HostError):
     """The mirror answers, and says that it does not have the file."""
+
+
+class Unreachable(HostError):
+    """Nothing that speaks HTTP answers, or it stops midway."""
 
 
 class DigestMismatch(HostError):
@@ -64,11 +70,11 @@ class Downloads:
 
     def __init__(self, folder: Path, progress: Progress, environment: Mapping[str, str] = os.environ) -> None:
         self._folder = folder
-        self._progress = progress
+        self.progress = progress
         try:
             self._client = httpx.Client(
                 follow_redirects=True,
-                timeout=_TIMEOUT_S,
+                timeout=_TIMEOUT,
                 verify=_certificate_check(environment),
                 headers={"Accept-Encoding": "identity", "User-Agent": "innkeeper"},
             )
@@ -89,7 +95,10 @@ class Downloads:
         """Return a file of at most 4 MiB, unchecked and not cached: for what carries its own signature."""
         for attempt in range(_ATTEMPTS):
             try:
-                with self._client.stream("GET", url) as response:
+                with (
+                    reporting(self.progress, f"ask {url.partition('/dists/')[0]}", None, "steps"),
+                    self._client.stream("GET", url) as response,
+                ):
                     _check_status(response, url)
                     data = b""
                     for block in response.iter_raw():
@@ -98,7 +107,7 @@ class Downloads:
                             raise HostError(f"{url} is far larger than it should be", _OTHER_MIRROR)
                     return data
             except httpx.HTTPError as error:
-                if attempt == _ATTEMPTS - 1:
+                if attempt == _ATTEMPTS - 1 or isinstance(error, httpx.TimeoutException):
                     raise _unreachable(url, error) from error
         raise AssertionError("unreachable")
 
@@ -109,15 +118,12 @@ class Downloads:
         DigestMismatch, mirror unreachable, disk full.
         """
         total = sum(item.size_bytes for item in wanted)
-        with reporting(self._progress, title, total, "bytes") as task, ThreadPoolExecutor(_PARALLEL) as pool:
-            futures = [pool.submit(self._file, item, task) for item in wanted]
-            try:
-                return [future.result() for future in futures]
-            except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
+        with reporting(self.progress, title, total, "bytes") as task:
+            return in_parallel(
+                [functools.partial(self._file, item, task) for item in wanted], threads=_PARALLEL
+            )
 
-    def _file(self, wanted: Wanted, task: ProgressTask) -> Path:
+    def _file(self, wanted: Wanted, task: ProgressTask, stopped: Stopped) -> Path:
         path = self._folder / wanted.sha256
         if path.exists():
             if sha256_of(path) == wanted.sha256:
@@ -128,23 +134,32 @@ class Downloads:
         partial = self._folder / f"{wanted.sha256}.part"
         with storing(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
-        counted = _Counted(task)
+        counted = _Counted(task, stopped)
+        try:
+            self._fetch_persistently(wanted, partial, counted)
+        except Unreachable:
+            _remove(partial, only_if_empty=True)  # the next attempt goes on where this one stopped
+            raise
+        except HostError:
+            _remove(partial)
+            raise
+        with storing(self._folder):
+            os.replace(partial, path)
+        return path
+
+    def _fetch_persistently(self, wanted: Wanted, partial: Path, counted: "_Counted") -> None:
         for attempt in range(_ATTEMPTS):
             try:
                 self._fetch(wanted, partial, counted)
-                break
+                return
             except httpx.HTTPError as error:
                 if attempt == _ATTEMPTS - 1:
                     raise _unreachable(wanted.url, error) from error
             except DigestMismatch:
-                with storing(self._folder):
-                    partial.unlink(missing_ok=True)
-                counted.restart(0)
                 if attempt == _ATTEMPTS - 1:
                     raise
-        with storing(self._folder):
-            os.replace(partial, path)
-        return path
+                _remove(partial)
+                counted.restart(0)
 
     def _fetch(self, wanted: Wanted, partial: Path, counted: "_Counted") -> None:
         """Fetch `wanted` into `partial`, going on where an earlier attempt stopped."""
@@ -178,18 +193,29 @@ class Downloads:
 
 
 class _Counted:
-    """What one file has contributed to a shared task, so that a restart can take it back."""
+    """What one file has contributed to a shared task, so that a restart can take it back.
 
-    def __init__(self, task: ProgressTask) -> None:
+    Here a download also notices that nobody waits for it any more.
+    """
+
+    def __init__(self, task: ProgressTask, stopped: Stopped) -> None:
         self._task = task
+        self._stopped = stopped
         self._amount = 0
 
     def add(self, amount: int) -> None:
+        self._stopped.check()
         self._amount += amount
         self._task.advance(amount)
 
     def restart(self, amount: int) -> None:
         self.add(amount - self._amount)
+
+
+def _remove(partial: Path, *, only_if_empty: bool = False) -> None:
+    with contextlib.suppress(OSError):
+        if not only_if_empty or partial.stat().st_size == 0:
+            partial.unlink()
 
 
 def _check_status(response: httpx.Response, url: str) -> None:
@@ -210,6 +236,6 @@ def _mismatch(wanted: Wanted) -> DigestMismatch:
     )
 
 
-def _unreachable(url: str, error: Exception) -> HostError:
+def _unreachable(url: str, error: Exception) -> Unreachable:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return HostError(f"cannot fetch {url}: {reason}", _OTHER_MIRROR)
+    return Unreachable(f"cannot fetch {url}: {reason}", _OTHER_MIRROR)

@@ -5,7 +5,7 @@ import gzip
 import io
 import lzma
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from innkeeper.images.deb import normal_path, open_member
 from innkeeper.images.definition import KernelSource
 from innkeeper.images.download import NotOnMirror
 from innkeeper.images.packages import Package, PackageIndex
+from innkeeper.images.progress import SILENT, Progress, ProgressTask, reporting
 from innkeeper.images.version import DebianVersion
 
 _KERNEL = re.compile(r"boot/vmlinu[xz]-[^/]+")
@@ -121,14 +122,25 @@ class _Contents:
         self.builtin: set[str] = set()
         self.modules: dict[str, tuple[bytes, str | None]] = {}
 
-    def read(self, path: Path, skipped: re.Pattern[str] | None) -> None:
-        with open_member(path, "data") as tar:
+    def read(self, path: Path, task: ProgressTask) -> None:
+        left = path.stat().st_size
+
+        def advance(size_bytes: int) -> None:
+            nonlocal left
+            left -= size_bytes
+            task.advance(size_bytes)
+
+        self._read(path, advance)
+        task.advance(left)
+
+    def _read(self, path: Path, advance: Callable[[int], None]) -> None:
+        with open_member(path, "data", advance) as tar:
             for member in tar:
                 if not member.isfile():
                     continue
                 name = normal_path(member.name)
                 stream = tar.extractfile(member)
-                if stream is None or (skipped is not None and skipped.search(name)):
+                if stream is None:
                     continue
                 if _KERNEL.fullmatch(name):
                     self.image = check_image(stream.read(), name)
@@ -152,14 +164,18 @@ class _Contents:
         )
 
 
-def read_kernel(release: str, packages: Sequence[Path], wanted: Iterable[str]) -> Kernel:
+def read_kernel(
+    release: str, packages: Sequence[Path], wanted: Iterable[str], progress: Progress = SILENT
+) -> Kernel:
     """Take the kernel and the modules `wanted`, with what they need, from package files.
 
     Raises ConfigError if a module is neither in them nor built in, HostError if a file is damaged.
     """
     contents = _Contents()
-    for path in packages:
-        contents.read(path, None)
+    size_bytes = sum(path.stat().st_size for path in packages)
+    with reporting(progress, "unpack the kernel", size_bytes, "bytes") as task:
+        for path in packages:
+            contents.read(path, task)
     if not contents.image:
         raise ConfigError("the kernel's packages hold no kernel", "set INNKEEPER_MIRROR to another mirror")
     kernel = Kernel(release, contents.image)
@@ -213,7 +229,8 @@ def fetch_kernel(archive: Archive, sources: Sequence[KernelSource], wanted: Sequ
             if None in companions:
                 raise NotOnMirror(f"the archive lacks a part of kernel {release}", "try again later")
             packages = [package, *(companion for companion in companions if companion is not None)]
-            return read_kernel(release, archive.fetch(f"kernel {release}", packages), wanted)
+            paths = archive.fetch(f"kernel {release}", packages)
+            return read_kernel(release, paths, wanted, archive.progress)
         except NotOnMirror as error:
             failure = error
     raise failure or ConfigError("the catalog names no kernel", "report it")

@@ -65,7 +65,8 @@ def _folder(name: str) -> Path:
 def _source_digest(image: ImageDefinition) -> str:
     """Digest of what decides how an image is built: a change of any of it makes it be built again."""
     settings = root_settings(image, image.disk) if image.disk is not None else {}
-    digest = hashlib.sha256(json.dumps([asdict(image), settings], sort_keys=True).encode())
+    decisive = {key: value for key, value in asdict(image).items() if key != "memory_min_bytes"}
+    digest = hashlib.sha256(json.dumps([decisive, settings], sort_keys=True).encode())
     package = files("innkeeper.images")
     for name in _BUILT_BY[image.kind]:
         digest.update(package.joinpath(name).read_bytes())

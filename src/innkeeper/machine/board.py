@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -44,11 +45,14 @@ class Peripherals:
     """What is plugged into the board. Disks come first, in order: the first is /dev/vda.
 
     `uart_output` gets what the guest sends on its serial line, `read_entropy(n)` gives n random bytes.
+    `disk_failed(number, message)` hears of each request that the host could not carry out on a disk; the
+    guest sees an I/O error. Machine lock held.
     """
 
     read_entropy: Callable[[int], bytes]
     uart_output: Callable[[bytes], None]
     disks: Sequence[DiskBackend] = ()
+    disk_failed: Callable[[int, str], None] = lambda number, message: None
     net_cards: Sequence[NetCard] = ()
     console_ports: Sequence[PortConfig] = field(
         default_factory=lambda: (PortConfig("innkeeper.console", True),)
@@ -119,7 +123,12 @@ class Board:
     def _plug(self, memory: GuestMemory, peripherals: Peripherals) -> list[MmioTransport]:
         """Virtio devices into consecutive slots: the guest names disks in the order of the slots."""
         devices: list[VirtioDevice] = [
-            VirtioBlock(memory, disk, serial=f"innkeeper-{number}")
+            VirtioBlock(
+                memory,
+                disk,
+                serial=f"innkeeper-{number}",
+                on_error=functools.partial(peripherals.disk_failed, number),
+            )
             for number, disk in enumerate(peripherals.disks)
         ]
         devices.append(self.console)

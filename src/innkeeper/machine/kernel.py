@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import io
 import lzma
+import os
+import stat
 import struct
 import zlib
 from dataclasses import dataclass
@@ -68,8 +70,12 @@ def read_firmware(path: Path, memory_bytes: int) -> Program:
 def read_file(path: Path, what: str, memory_bytes: int) -> bytes:
     """All of `path`; ConfigError if it cannot be read, is empty or larger than the guest's memory."""
     try:
-        with path.open("rb") as file:
-            data = file.read(memory_bytes + 1)
+        # Not blocking: the open of a pipe would wait for its other end.
+        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ConfigError(f"the {what} {path} is not a file", "name the file itself")
+            data = file.read(min(status.st_size, memory_bytes) + 1)
     except OSError as error:
         raise ConfigError(
             f"the {what} {path} cannot be read: {error.strerror or error}", "check the path"

@@ -75,7 +75,7 @@ class MachineConfig:
             raise ConfigError(f"{self.hart_count} CPUs cannot be had", f"choose 1 to {spec.MAX_HARTS}")
         if self.memory_bytes < spec.MIN_MEMORY_BYTES or self.memory_bytes % spec.PAGE_BYTES:
             least = f"choose at least {spec.MIN_MEMORY_BYTES >> 20} MiB, in whole pages of 4 KiB"
-            raise ConfigError(f"{self.memory_bytes} bytes of memory cannot be had", least)
+            raise ConfigError(f"{self.memory_bytes / (1 << 20):g} MiB of memory cannot be had", least)
 
 
 EngineFactory = Callable[[GuestRam], Engine]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,22 +13,23 @@ from pathlib import Path
 from innkeeper import images
 from innkeeper.errors import ConfigError
 from innkeeper.host.terminal import is_terminal, on_resize, raw_mode, terminal_size
+from innkeeper.images.definition import definition
 from innkeeper.machine.boot import BootConfig
 from innkeeper.machine.machine import Ending, EngineFactory, MachineConfig
 from innkeeper.vmm import session as vm
-from innkeeper.vmm.console import END_OF_TRANSMISSION, ConsoleInput, EscapeFilter
 from innkeeper.vmm.disks import DiskSpec, open_disks
 from innkeeper.vmm.engine_choice import ENGINES, ReportProgress, choose_engine
 from innkeeper.vmm.image_progress import CallbackProgress
 from innkeeper.vmm.job import GuestJobRunner
-from innkeeper.vmm.streams import InputStream, Sink, write_all
+from innkeeper.vmm.keyboard import connect_keyboard
+from innkeeper.vmm.streams import Sink, write_all
 
 DEFAULT_IMAGE = "small"
-PATIENCE_NS = 10_000_000_000
-"""How long input that is not typed waits for a guest that does not say that it is ready."""
-END_INTERVAL_NS = 1_000_000_000
 TIMEOUT_STATUS = 124
 """`returncode` of a command that took too long, as that of timeout(1)."""
+SILENCE_NS = 60_000_000_000
+"""After this a command whose guest does not say that it is ready is one to tell the user about."""
+TIMEOUT_MAX_S = 1e9
 PathLike = str | os.PathLike[str]
 
 
@@ -67,6 +69,10 @@ class Machine:
         timeout_s: seconds until a boot is stopped; None: never. A `timeout_s` of `run` comes first.
         progress: called as `progress(what, done, total)` while an image or the engine is being prepared;
             total 0: unknown.
+        on_warning: called as `on_warning(message)`, at once and on a thread of the machine, when something is
+            wrong while the guest runs on: a disk that the host cannot write (the guest gets I/O errors; told
+            once for each disk of a boot), or a command that has not begun after a minute. By default each
+            becomes a `RuntimeWarning` once the boot has ended.
 
     Raises:
         ConfigError: an argument that cannot be had. Files are looked at when the machine boots.
@@ -86,6 +92,7 @@ class Machine:
         engine: str = "auto",
         timeout_s: float | None = None,
         progress: ReportProgress | None = None,
+        on_warning: Callable[[str], None] | None = None,
     ) -> None:
         if engine not in ENGINES:
             raise ConfigError(f"there is no engine {engine!r}", f"choose one of {', '.join(ENGINES)}")
@@ -101,8 +108,9 @@ class Machine:
         self._append = append
         self._firmware = Path(firmware) if firmware is not None else None
         self._engine = engine
-        self._timeout_s = timeout_s
+        self._timeout_s = _checked_timeout(timeout_s)
         self._progress = progress
+        self._on_warning = on_warning
 
     def __enter__(self) -> Machine:
         return self
@@ -139,17 +147,19 @@ class Machine:
             ConfigError: a wrong argument or file. HostError: the host cannot do it.
             GuestError: the guest ended before the command did.
         """
+        timeout_s = self._timeout_s if timeout_s is None else _checked_timeout(timeout_s)
         argv = ["sh", "-c", cmd] if isinstance(cmd, str) else list(cmd)
         command = images.command_archive(argv, dict(env or {}), cwd)
         output, errors = bytearray(), bytearray()
-        with self._session(command) as session:
+        with self._session(command, stop_at_panic=True) as session:
+            _warn_of_silence(session)
             for number, sink, collected in ((vm.STDOUT, stdout, output), (vm.STDERR, stderr, errors)):
                 if sink is None:
                     session.collect_output(number, collected)
                 else:
                     session.connect_output(number, sink)
             session.connect_stdin(stdin)
-            ended = session.run(self._timeout_s if timeout_s is None else timeout_s)
+            ended = session.run(timeout_s)
         if ended.timed_out and ended.status is None and not ended.errors:
             return Result(bytes(output), bytes(errors), TIMEOUT_STATUS, timed_out=True)
         return Result(bytes(output), bytes(errors), vm.require_status(ended))
@@ -166,11 +176,11 @@ class Machine:
         Raises as `run` does.
         """
         measure = size or (lambda: terminal_size(output_fd))
-        with self._session(None) as session:
+        with self._session(None, stop_at_panic=not is_terminal(input_fd)) as session:
             machine = session.machine
             board = machine.board
             session.connect_console(write_all(output_fd))
-            _connect_keyboard(session, input_fd)
+            connect_keyboard(session, input_fd)
             board.console.resize(*measure())
 
             def resized() -> None:
@@ -184,8 +194,9 @@ class Machine:
         return (ended.outcome.code & 0xFF or 1) if ended.outcome.ending is Ending.FAILED else 0
 
     @contextlib.contextmanager
-    def _session(self, command: bytes | None) -> Iterator[vm.Session]:
+    def _session(self, command: bytes | None, *, stop_at_panic: bool) -> Iterator[vm.Session]:
         boot, root_disk = self._boot_files(command)
+        told: list[str] = []
         with contextlib.ExitStack() as stack:
             disks = open_disks(root_disk, self._disks, stack)
             config = vm.SessionConfig(
@@ -193,9 +204,16 @@ class Machine:
                 self._engine_factory(),
                 disks,
                 power_off_at_exit=all(disk.read_only for disk in self._disks),
+                stop_at_panic=stop_at_panic,
+                on_warning=self._on_warning or told.append,
             )
             session = stack.enter_context(vm.Session(config))
-            yield session
+            try:
+                yield session
+            finally:
+                for message in told:
+                    # Seen from who called `run` or `run_console`, behind contextlib's own function.
+                    warnings.warn(message, RuntimeWarning, stacklevel=4)
 
     def _engine_factory(self) -> EngineFactory:
         return choose_engine(self._engine, self._progress)
@@ -215,6 +233,12 @@ class Machine:
         return BootConfig(kernel, tuple(initrd), append, self._firmware), root_disk
 
     def _ensure_image(self) -> images.BootFiles:
+        least = definition(self._image).memory_min_bytes
+        if self._kernel is None and self._memory_bytes < least:
+            raise ConfigError(
+                f"image {self._image} does not start in {self._memory_bytes / (1 << 20):g} MiB of memory",
+                f"give the guest {least >> 20} MiB or more with --memory",
+            )
         progress = CallbackProgress(self._progress) if self._progress else images.SILENT
         return images.ensure(self._image, progress, GuestJobRunner(self._engine, self._progress))
 
@@ -225,36 +249,17 @@ def _disk_spec(disk: DiskSpec | PathLike) -> DiskSpec:
     return DiskSpec.parse(disk) if isinstance(disk, str) else DiskSpec(Path(disk))
 
 
-def _connect_keyboard(session: vm.Session, input_fd: int) -> None:
+def _checked_timeout(timeout_s: float | None) -> float | None:
+    if timeout_s is not None and not 0 < timeout_s <= TIMEOUT_MAX_S:
+        raise ConfigError(f"{timeout_s} is not a time-out", "give seconds above 0, or None for no limit")
+    return timeout_s
+
+
+def _warn_of_silence(session: vm.Session) -> None:
     machine = session.machine
-    board = machine.board
-    interactive = is_terminal(input_fd)
-    target = ConsoleInput(
-        board.console.port(vm.CONSOLE), machine.firmware_console, board.uart, interactive=interactive
-    )
 
-    def type_end() -> None:
-        """Ctrl-D, and again each second: a shell that just then changes its terminal's mode misses it."""
-        if not interactive:
-            target.receive(END_OF_TRANSMISSION)
-            machine.io.call_at(machine.clock.now_ns() + END_INTERVAL_NS, type_end)
+    def look() -> None:
+        if not session.is_ready:
+            session.warn("the guest has not begun its command after 60 s (Ctrl-C ends it)")
 
-    escape = EscapeFilter(lambda: machine.stop("the user has left"))
-    stream = InputStream(
-        input_fd,
-        target.receive,
-        machine.io,
-        type_end,
-        translate=escape.feed if interactive else None,
-    )
-
-    def release() -> None:
-        target.release()
-        stream.resume()
-
-    target.on_space(stream.resume)
-    session.add_input(stream)
-    stream.start()
-    session.on_ready(release)
-    # A guest that is not one of our images does not say when it is ready.
-    machine.io.call_at(machine.clock.now_ns() + PATIENCE_NS, release)
+    machine.io.call_at(machine.clock.now_ns() + SILENCE_NS, look)

@@ -32,6 +32,8 @@ PORTS = (
     PortConfig("innkeeper.stderr"),
     PortConfig("innkeeper.control"),
 )
+_END_OF_PANIC = b"end Kernel panic"
+"""Source: Linux, kernel/panic.c, panic(): the last line of a kernel that does not reboot."""
 LOG_BYTES = 16384
 """How much of the consoles' output is kept to explain a failure."""
 
@@ -40,13 +42,17 @@ LOG_BYTES = 16384
 class SessionConfig:
     """`power_off_at_exit`: stop once the command has ended instead of waiting for the guest's power-off.
 
-    Right only where no disk of the user's could be left unclean.
+    Right only where no disk of the user's could be left unclean. `stop_at_panic`: stop when a console says
+    that the kernel has panicked, which stands still then; wrong where a user watches and decides.
+    `on_warning` hears what the user should know of while the guest runs on; machine lock held.
     """
 
     machine: MachineConfig
     make_engine: Callable[[GuestRam], Engine]
     disks: Sequence[DiskBackend] = ()
     power_off_at_exit: bool = False
+    stop_at_panic: bool = False
+    on_warning: Callable[[str], None] = lambda message: None
 
 
 @dataclass
@@ -77,6 +83,7 @@ class Session:
         self._outputs: list[OutputStream] = []
         self._inputs: list[InputStream] = []
         self._errors: list[BaseException] = []
+        self._failed_disks: set[int] = set()
         self._timed_out = False
         self._closed = False
         self._control = ControlReader(on_exit=self._command_ended)
@@ -87,6 +94,7 @@ class Session:
                 read_entropy=os.urandom,
                 uart_output=self._serial_output,
                 disks=config.disks,
+                disk_failed=self._disk_failed,
                 net_cards=[NetCard(NullNet(), random_mac())],
                 console_ports=PORTS,
             ),
@@ -155,6 +163,10 @@ class Session:
         """Stop this stream when the machine has ended."""
         self._inputs.append(stream)
 
+    def warn(self, message: str) -> None:
+        """Let the user know; machine lock held."""
+        self._config.on_warning(message)
+
     # Running.
 
     def run(self, timeout_s: float | None = None) -> Ended:
@@ -194,6 +206,14 @@ class Session:
         self._log += data
         if len(self._log) > 2 * LOG_BYTES:
             del self._log[:-LOG_BYTES]
+        if self._config.stop_at_panic and _END_OF_PANIC in self._log[-len(data) - len(_END_OF_PANIC) :]:
+            self.machine.end(Outcome(Ending.CRASHED, "its kernel panicked"))
+
+    def _disk_failed(self, number: int, message: str) -> None:
+        """Told once for each disk: what cannot be written once is often tried a thousand times."""
+        if number not in self._failed_disks:
+            self._failed_disks.add(number)
+            self.warn(message)
 
     def _serial_output(self, data: bytes) -> None:
         self._console_output(data)

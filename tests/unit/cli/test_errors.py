@@ -30,6 +30,8 @@ WRONG = {
     "run --timeout soon": "seconds above 0",
     "run --timeout nan": "seconds above 0",
     "run --timeout inf": "seconds above 0",
+    "run --timeout -1": "seconds above 0",
+    "run --timeout 1e300": "seconds above 0",
     "run debian ls": "inn run debian -- ls",
     "run --": "no command stands after --",
     "images frob": "no such command 'frob'",

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Connects what the user types, or an input that is no terminal, to the guest's console."""
+
+from __future__ import annotations
+
+from innkeeper.host.terminal import is_terminal
+from innkeeper.vmm import session as vm
+from innkeeper.vmm.console import END_OF_TRANSMISSION, ConsoleInput, EscapeFilter
+from innkeeper.vmm.streams import InputStream
+
+PATIENCE_NS = 10_000_000_000
+"""How long input that is not typed waits for a guest that does not say that it is ready."""
+END_INTERVAL_NS = 1_000_000_000
+
+
+def connect_keyboard(session: vm.Session, input_fd: int) -> None:
+    """Feed the console from `input_fd`; on a terminal Ctrl-] q stops the machine. Before `run`."""
+    machine = session.machine
+    board = machine.board
+    interactive = is_terminal(input_fd)
+    target = ConsoleInput(
+        board.console.port(vm.CONSOLE), machine.firmware_console, board.uart, interactive=interactive
+    )
+
+    def type_end() -> None:
+        """Ctrl-D, and again each second: a shell that just then changes its terminal's mode misses it."""
+        if not interactive:
+            target.receive(END_OF_TRANSMISSION)
+            machine.io.call_at(machine.clock.now_ns() + END_INTERVAL_NS, type_end)
+
+    escape = EscapeFilter(lambda: machine.stop("the user has left"))
+    stream = InputStream(
+        input_fd,
+        target.receive,
+        machine.io,
+        type_end,
+        translate=escape.feed if interactive else None,
+    )
+
+    def release() -> None:
+        target.release()
+        stream.resume()
+
+    target.on_space(stream.resume)
+    session.add_input(stream)
+    stream.start()
+    session.on_ready(release)
+    # A guest that is not one of our images does not say when it is ready.
+    machine.io.call_at(machine.clock.now_ns() + PATIENCE_NS, release)
