@@ -29,6 +29,8 @@ def test_number_is_shown(promise: Promise) -> None:
         kind, _, what = proof.partition(": ")
         if kind == "test":
             _check_test(what)
+        elif kind == "benchmark" and what.startswith("benchmarks/"):
+            assert (ROOT / what).exists(), f"there is no {what}"
         elif kind == "benchmark":
             check_command(what)
         else:
