@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from innkeeper.bench.report import Report
     from innkeeper.bench.side import Side
 
-__all__ = ["measure", "profile"]
+__all__ = ["measure", "measure_profile"]
 
 PEERS = ("qemu",)
 
@@ -56,7 +56,7 @@ def measure(
     return run_bench(sides, sessions, repeats=repeats or REPEATS, notes=notes, report=progress)
 
 
-def profile(
+def measure_profile(
     *,
     progress: Callable[[str, int, int], None] = lambda title, done, total: None,
     only: list[str] | None = None,
