@@ -111,7 +111,9 @@ def _run(
         str | None, typer.Option(metavar="SECONDS", help="End the guest after this time; status 124.")
     ] = None,
 ) -> Action:
-    """Boot a guest: with a terminal, or for one command whose status is returned.
+    """Boot a guest.
+
+    With a terminal, or for one command whose status is returned.
 
     Ctrl-] q leaves a guest with a terminal.
     """
@@ -202,7 +204,10 @@ def _bench(
     ] = False,
     as_json: Json = False,
 ) -> Action:
-    """Measure the engine: boot and real workloads, as ratios to a peer in the same run."""
+    """Measure the engine.
+
+    Boot and real workloads, as ratios to a peer in the same run.
+    """
     from innkeeper.cli import bench
     from innkeeper.cli.parts import BenchRequest
 
@@ -212,7 +217,10 @@ def _bench(
 
 @app.command("doctor")
 def _doctor(context: typer.Context, as_json: Json = False) -> Action:
-    """Say what this host offers, what would be chosen, and what to do about what is missing."""
+    """Say what this host offers.
+
+    What would be chosen, and what to do about what is missing.
+    """
     from innkeeper.cli import doctor
 
     return lambda: doctor.report(context.obj.parts.checks(), as_json)

@@ -238,4 +238,6 @@ def _mismatch(wanted: Wanted) -> DigestMismatch:
 
 def _unreachable(url: str, error: Exception) -> Unreachable:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if isinstance(error, httpx.HTTPStatusError):
+        reason = f"HTTP {error.response.status_code} {error.response.reason_phrase}".rstrip()
     return Unreachable(f"cannot fetch {url}: {reason}", _OTHER_MIRROR)

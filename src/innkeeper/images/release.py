@@ -50,8 +50,10 @@ def verify_release(signed: bytes, keyring: list[Cert], source: str) -> Release:
     try:
         verified = verify(signed, lambda _identifiers: keyring)
     except Exception as error:  # pysequoia raises bare exceptions for every kind of failure
+        # With RUST_BACKTRACE set, what follows the first line is a backtrace.
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise HostError(
-            f"the signature of {source} is not a valid one by Debian's archive key: {error}",
+            f"the signature of {source} is not a valid one by Debian's archive key: {reason}",
             "the mirror or something on the way is damaged or hostile; set INNKEEPER_MIRROR to another one",
         ) from error
     if not verified.valid_sigs or verified.bytes is None:

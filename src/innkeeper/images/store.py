@@ -29,7 +29,7 @@ from innkeeper.images.build import (
 from innkeeper.images.cache import cache_directory, locked, sha256_of, storing, write_file
 from innkeeper.images.definition import ImageDefinition, catalog, definition
 from innkeeper.images.download import Downloads
-from innkeeper.images.progress import Progress
+from innkeeper.images.progress import SILENT, Progress
 from innkeeper.images.runner import GuestRunner
 
 _MANIFEST = "manifest.json"
@@ -173,11 +173,18 @@ def installed() -> list[InstalledImage]:
 
 
 def remove(name: str) -> None:
-    """Delete image `name` from the cache. Raises ConfigError if it is unknown or not there."""
+    """Delete image `name` from the cache. Raises ConfigError if it is unknown or not there.
+
+    Waits for a process that builds or removes an image. A guest that runs keeps the disk that it has open.
+    """
     image = definition(name)
     folder = _folder(image.name)
+    absent = ConfigError(f"image {name} is not in the cache", "inn images lists what is")
     if not folder.exists():
-        raise ConfigError(f"image {name} is not installed", "see `inn images`")
-    with storing(folder):
+        raise absent
+    with locked(cache_directory() / "lock", SILENT), storing(folder):
         (folder / _MANIFEST).unlink(missing_ok=True)
-        shutil.rmtree(folder)
+        try:
+            shutil.rmtree(folder)
+        except FileNotFoundError:
+            raise absent from None

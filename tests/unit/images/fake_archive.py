@@ -61,6 +61,8 @@ class FakeArchive:
     requests: list[tuple[str, str | None]] = field(default_factory=list)
     cut_short: dict[str, int] = field(default_factory=dict)
     """Path to how many bytes of the body are sent before the connection is dropped, once."""
+    refuse: int = 0
+    """The status with which everything is answered, if not 0."""
     address: str = ""
 
     @property
@@ -102,8 +104,8 @@ def serving(archive: FakeArchive) -> Iterator[FakeArchive]:
             wanted = self.headers.get("Range")
             archive.requests.append((path, wanted))
             data = archive.files.get(path)
-            if data is None:
-                self.send_error(404)
+            if archive.refuse or data is None:
+                self.send_error(archive.refuse or 404)
                 return
             start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
             self.send_response(206 if wanted else 200)

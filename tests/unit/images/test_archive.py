@@ -14,7 +14,7 @@ from innkeeper.images import SILENT
 from innkeeper.images.archive import Archive, open_archive
 from innkeeper.images.cache import replacing, write_file
 from innkeeper.images.download import DigestMismatch, Downloads, NotOnMirror, Wanted
-from innkeeper.images.release import debian_keyring
+from innkeeper.images.release import debian_keyring, verify_release
 from tests.unit.images.fake_archive import FakeArchive, serving
 
 PACKAGE = "Package: hello\nVersion: 1.0\nArchitecture: riscv64"
@@ -78,6 +78,23 @@ def test_changed_text_is_refused(
     path = "dists/trixie/InRelease"
     mirror.files[path] = mirror.files[path].replace(*change)
     with pytest.raises(HostError, match="signature"):
+        _open(downloads, mirror)
+
+
+def test_a_bad_signature_is_one_line_with_a_backtrace_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUST_BACKTRACE", "1")
+    for signed in (b"<html>log in first</html>", b""):
+        with pytest.raises(HostError) as caught:
+            verify_release(signed, debian_keyring(), "http://mirror/InRelease")
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("status", [407, 500, 503])
+def test_a_server_that_refuses_is_told_by_its_status(
+    mirror: FakeArchive, downloads: Downloads, status: int
+) -> None:
+    mirror.refuse = status
+    with pytest.raises(HostError, match=rf"cannot fetch .*: HTTP {status} [A-Z]\w+"):
         _open(downloads, mirror)
 
 

@@ -215,7 +215,7 @@ def test_remove(mirror: FakeArchive) -> None:
     boot = _small(mirror)
     images.remove("small")
     assert not boot.kernel.exists()
-    with pytest.raises(ConfigError, match="not installed"):
+    with pytest.raises(ConfigError, match="not in the cache"):
         images.remove("small")
     with pytest.raises(ConfigError, match="choose one of: small, debian"):
         images.remove("none")
