@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from innkeeper.codegen import layout as at
 from innkeeper.codegen.lower import Emitter
+from innkeeper.codegen.region_flow import Flow
 from innkeeper.codegen.region_shape import Block, Shape, Site
 from innkeeper.codegen.stencil_ir import PARAMETERS, InstructionBuilder, look_up, tail
 from innkeeper.ir.value import Expr, Value
@@ -28,19 +29,21 @@ attributes #1 = { strictfp }
 !2 = !{!"branch_weights", i32 2000, i32 1}
 !4 = !{}
 """
-STUBS = ("lookup", "budget", "side")
+STUBS = ("lookup", "side")
 """What a region may jump to, as `STUB.name`."""
 
 
 class SiteBuilder(InstructionBuilder):
     """Lowers one instruction in its place: operands are numbers, registers are slots that LLVM promotes."""
 
-    def __init__(self, region: RegionBuilder, site: Site, before: int, block: Block) -> None:
+    def __init__(self, region: RegionBuilder, site: Site, unpaid: int, skipped: str | None = None) -> None:
         super().__init__(site.trace, site.decoded.instruction.operands, region.out)
         self.region = region
         self.site = site
-        self.unpaid = len(block.sites) - before
+        self.unpaid = unpaid
         """Instructions of the block from this one on: paid for, and given back where it leaves here."""
+        self.skipped = skipped
+        """A condition under which it is not executed: then what it writes stays as it is."""
         self.side: str | None = None
 
     def define_leaves(self, node: Value) -> None:
@@ -78,6 +81,9 @@ class SiteBuilder(InstructionBuilder):
         """To the slot, and to the hart's word: an exit finds it there."""
         slot = self.region.register(letter, self.site.decoded.operands[str(effect.attr)])
         value = self.out.value(effect.args[0])
+        if self.skipped is not None:
+            before = self.out.emit(f"load i64, ptr {slot}")
+            value = self.out.emit(f"select i1 {self.skipped}, i64 {before}, i64 {value}")
         self.out.do(f"store i64 {value}, ptr {slot}")
         self.out.do(f"store i64 {value}, ptr {slot}.at")
 
@@ -103,9 +109,7 @@ class SiteBuilder(InstructionBuilder):
         return True
 
     def do_branch(self, effect: Expr) -> bool:
-        assert self.site.target is not None
-        taken, other = self.region.label_of(self.site.target), self.region.label_of(self.site.end)
-        self.out.do(f"br i1 {self.out.value(effect.args[0])}, label %{taken}, label %{other}")
+        self.region.branch(self.site, self.out.value(effect.args[0]))
         return True
 
 
@@ -114,12 +118,15 @@ class RegionBuilder:
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
+        self.flow = Flow(shape)
         self.out = Emitter()
         self.sides: list[tuple[str, int, int]] = []
         """Exits to the baseline tier: label, offset, instructions to give back."""
         self.exits: dict[int, str] = {}
         """Labels of exits to direct targets outside of the region."""
         self.registers: set[tuple[str, int]] = set()
+        self.hammocks: dict[int, Block] = {}
+        """What is folded into the branch at an offset."""
 
     # What a SiteBuilder asks for.
 
@@ -138,6 +145,25 @@ class RegionBuilder:
     def go_to(self, offset: int) -> None:
         """Go on at a direct target."""
         self.out.do(f"br label %{self.label_of(offset)}")
+
+    def branch(self, site: Site, taken: str) -> None:
+        """Go on at the target of a branch or behind it; a few instructions between are folded in."""
+        assert site.target is not None
+        inner = self.hammocks.get(site.offset)
+        if inner is None:
+            labels = self.label_of(site.target), self.label_of(site.end)
+            self.out.do(f"br i1 {taken}, label %{labels[0]}, label %{labels[1]}")
+            return
+        cost = self.out.emit(f"select i1 {taken}, i64 0, i64 {len(inner.sites)}")
+        self.pay(cost)
+        for inside in inner.sites:
+            self.out.known = {}
+            SiteBuilder(self, inside, 0, taken).build_inside()
+        self.go_to(site.target)
+
+    def pay(self, cost: object) -> None:
+        """Take instructions from the budget."""
+        self.out.do(f"store i64 {self.out.emit(f'sub i64 {self.budget()}, {cost}')}, ptr %left")
 
     def leave_to(self, target: str) -> None:
         """Leave to a computed address."""
@@ -161,8 +187,16 @@ class RegionBuilder:
 
     def build(self) -> str:
         """LLVM IR of the region and its entries."""
+        found = {block.offset: self.flow.hammock(block) for block in self.shape.blocks.values()}
+        inside = {inner.offset for inner in found.values() if inner is not None}
+        self.hammocks = {
+            block.sites[-1].offset: inner
+            for block in self.shape.blocks.values()
+            if (inner := found[block.offset]) is not None and block.offset not in inside
+        }
+        folded = {inner.offset for inner in self.hammocks.values()}
         for block in self.shape.blocks.values():
-            if block.sites:
+            if block.sites and block.offset not in folded:
                 self.build_block(block)
         self.build_exits()
         head = self.head()
@@ -194,16 +228,17 @@ class RegionBuilder:
     def build_block(self, block: Block) -> None:
         out = self.out
         out.lines.append(f"block{block.offset}:")
-        left = out.emit(f"sub i64 {self.budget()}, {len(block.sites)}")
-        out.do(f"store i64 {left}, ptr %left")
-        paid, short = out.label("paid"), out.label("short")
-        out.do(f"br i1 {out.emit(f'icmp slt i64 {left}, 0')}, label %{short}, label %{paid}, !prof !1")
-        out.lines.append(f"{paid}:")
-        self.leave_block(block, short, "budget")
+        if block.offset in self.flow.checked:
+            short = out.emit(f"icmp slt i64 {self.budget()}, {self.flow.cost(block.offset)}")
+            lasts, ends = out.label("lasts"), out.label("ends")
+            self.sides.append((ends, block.offset, 0))
+            out.do(f"br i1 {short}, label %{ends}, label %{lasts}, !prof !1")
+            out.lines.append(f"{lasts}:")
+        self.pay(len(block.sites))
         seen_float = dirty = False
         for number, site in enumerate(block.sites):
             out.known = {}
-            builder = SiteBuilder(self, site, number, block)
+            builder = SiteBuilder(self, site, len(block.sites) - number)
             info = builder.info()
             if info.uses_float and not seen_float:
                 seen_float = True
@@ -220,28 +255,16 @@ class RegionBuilder:
         usable = builder.load_unchanging("i64", builder.word(at.FP_USABLE))
         builder.leave_unless(self.out.emit(f"icmp ne i64 {usable}, 0"), "0")
 
-    def leave_block(self, block: Block, label: str, stub: str) -> None:
-        """The exit at a block's start that gives back all of it."""
-        self.rare(label, [(block.offset, len(block.sites), stub)])
-
-    def rare(self, label: str, exits: list[tuple[int, int, str]]) -> None:
-        usual, self.out.lines = self.out.lines, [f"{label}:"]
-        for offset, unpaid, stub in exits:
-            budget = self.out.emit(f"add i64 {self.budget()}, {unpaid}")
-            if stub == "budget":
-                self.out.do(tail("@STUB.budget", a=str(offset), s="0", budget=budget))
-            else:
-                pc = self.out.emit(f"add i64 %page, {offset}")
-                self.out.do(tail("@STUB.side", a=pc, s="0", budget=budget))
-        self.out.rare += self.out.lines
-        self.out.lines = usual
-
     def build_exits(self) -> None:
+        out = self.out
         for label, offset, unpaid in self.sides:
-            self.rare(label, [(offset, unpaid, "side")])
+            out.lines.append(f"{label}:")
+            budget = out.emit(f"add i64 {self.budget()}, {unpaid}")
+            pc = out.emit(f"add i64 %page, {offset}")
+            out.do(tail("@STUB.side", a=pc, s="0", budget=budget))
         for offset, label in self.exits.items():
-            self.out.lines.append(f"{label}:")
-            self.leave_to(self.out.emit(f"add i64 %page, {offset}"))
+            out.lines.append(f"{label}:")
+            self.leave_to(out.emit(f"add i64 %page, {offset}"))
 
 
 _TYPES = "i64, ptr, i64, i64, i64, i64"

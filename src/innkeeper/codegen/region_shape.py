@@ -45,6 +45,18 @@ class Site:
         return self.offset + self.decoded.operands["imm"]
 
     @property
+    def is_branch(self) -> bool:
+        """Whether control may also go on behind it."""
+        control = self.trace.control
+        return control is not None and control.op == "branch"
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it only computes, and quickly: it may be executed where its result is not wanted."""
+        slow = self.decoded.instruction.name.startswith(("div", "rem"))
+        return not slow and all(effect.op in ("read_x", "write_x") for effect in self.trace.effects)
+
+    @property
     def links(self) -> bool:
         """Whether it is a call: the next instruction is where the callee returns to."""
         control = self.trace.control
@@ -85,6 +97,21 @@ class Shape:
 
     blocks: dict[int, Block]
     entries: tuple[int, ...]
+
+    def successors(self, block: Block) -> list[int]:
+        """The blocks with code where control may go on from `block`, inside the region."""
+        last = block.last
+        if last is None:
+            found = [block.end]
+        elif last.is_return:
+            found = list(self.returns)
+        elif last.target is None:
+            found = []
+        else:
+            found = [last.target]
+            if last.is_branch:
+                found.append(last.end)
+        return [at for at in found if at in self.blocks and self.blocks[at].sites]
 
     @property
     def instruction_count(self) -> int:

@@ -21,6 +21,7 @@ from typing import BinaryIO, cast
 from filelock import FileLock, Timeout
 
 from innkeeper.codegen.region_object import RegionCode
+from innkeeper.engines.jit.optimizer import Wanted
 
 CONNECT_TIMEOUT_S = 20.0
 ANSWER_TIMEOUT_S = 60.0
@@ -49,11 +50,11 @@ class CompileClient:
         self._connection: socket.socket | None = None
         self._stream: BinaryIO | None = None
 
-    def compile(self, page: bytes, entries: tuple[int, ...]) -> RegionCode | None:
+    def compile(self, page: bytes, entries: tuple[int, ...], wanted: Wanted) -> RegionCode | None:
         """The region, or None if there is none to be had; never raises for what the worker does."""
         try:
             stream = self._stream or self._connect()
-            stream.write(json.dumps({"entries": entries}).encode() + b"\n" + page)
+            stream.write(json.dumps({"entries": entries, "wanted": wanted.value}).encode() + b"\n" + page)
             stream.flush()
             size = int(json.loads(stream.readline(4096))["bytes"])
             if size < 0:

@@ -5,8 +5,8 @@ LLVM may end the process that uses it, so it has one whose end nobody minds: a V
 at low priority, listens on a unix socket, serves each connection in its turn, and ends when nobody has been
 connected for a while.
 
-A request is a line of JSON (`entries`), then the page; an answer is a line of JSON (`bytes`, the size of what
-follows, or -1 if there is no region), then `RegionCode.to_bytes()`.
+A request is a line of JSON (`entries`, and a `Wanted` as `wanted`), then the page. An answer is a line of
+JSON (`bytes`, the size of what follows, or -1 if there is no region), then `RegionCode.to_bytes()`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from innkeeper.codegen.region_object import RegionCode, compile_region
+from innkeeper.engines.jit.optimizer import Wanted
 from innkeeper.engines.jit.region_cache import RegionCache
 from innkeeper.spec.riscv import PAGE_BYTES
 
@@ -37,10 +38,15 @@ class CompileServer:
         self._lock = threading.Lock()
         """LLVM works on one region at a time anyway; so answers come in order."""
 
-    def region(self, page: bytes, entries: tuple[int, ...]) -> RegionCode | None:
-        """The region of `page` that has `entries`, from the cache or compiled now."""
+    def region(self, page: bytes, entries: tuple[int, ...], wanted: Wanted) -> RegionCode | None:
+        """The region of `page` around `entries`, from the cache or compiled now.
+
+        What is in the cache may have other entries: it is good enough to begin with.
+        """
+        known = self._cache.load(page)
+        if wanted is Wanted.KNOWN or (known is not None and wanted is Wanted.ANY):
+            return known
         with self._lock:
-            known = self._cache.load(page)
             if known is not None:
                 have = {offset for offset, _ in known.entries}
                 if have.issuperset(entries):
@@ -55,13 +61,14 @@ class CompileServer:
         """Answer requests until the other side closes the connection or says something senseless."""
         while line := stream.readline(4096):
             try:
-                entries = tuple(int(entry) for entry in json.loads(line)["entries"])
+                request = json.loads(line)
+                entries, wanted = tuple(map(int, request["entries"])), Wanted(request["wanted"])
             except (ValueError, KeyError, TypeError):
                 return
             page = stream.read(PAGE_BYTES)
             if len(page) != PAGE_BYTES or not all(0 <= e < PAGE_BYTES and e % 2 == 0 for e in entries):
                 return
-            region = self.region(page, entries)
+            region = self.region(page, entries, wanted)
             body = region.to_bytes() if region is not None else b""
             stream.write(json.dumps({"bytes": len(body) if region is not None else -1}).encode() + b"\n")
             stream.write(body)

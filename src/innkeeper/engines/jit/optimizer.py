@@ -12,6 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Enum
 
 from innkeeper.codegen import layout as at
 from innkeeper.codegen.region_object import RegionCode
@@ -19,6 +20,8 @@ from innkeeper.engines.jit.engine import JitEngine
 from innkeeper.engines.jit.regions import RegionInstaller
 from innkeeper.spec.riscv import PAGE_BYTES
 
+WARM_SAMPLES = 3
+"""Samples in a page that make it worth asking whether it was compiled before."""
 HOT_SAMPLES = 32
 """Samples in a page that make it hot: some 640,000 instructions, well under a millisecond."""
 POLL_SAMPLES = 16
@@ -29,8 +32,20 @@ MAX_COMPILES = 6
 FORGET_AFTER_SAMPLES = 5_000
 """Then counts are halved: what is hot now comes before what was hot once."""
 
-Compile = Callable[[bytes, tuple[int, ...]], RegionCode | None]
-"""(the page, entries) -> its region, or None if there is none."""
+
+class Wanted(Enum):
+    """Which region of a page will do."""
+
+    KNOWN = "known"
+    """One that was compiled before, by any VM: this is asked for early, for it costs next to nothing."""
+    ANY = "any"
+    """That, or one compiled now."""
+    ALL_ENTRIES = "all entries"
+    """One that is entered at all places that are asked for."""
+
+
+Compile = Callable[[bytes, tuple[int, ...], Wanted], RegionCode | None]
+"""(the page, entries, wanted) -> its region, or None if there is none."""
 
 
 @dataclass
@@ -40,6 +55,7 @@ class _Page:
     """Samples since it was last compiled, of places that are no entries yet."""
     entries: tuple[int, ...] = ()
     compiles: int = 0
+    looked_up: bool = False
 
 
 class Optimizer:
@@ -106,6 +122,7 @@ class Optimizer:
     def _compile_hot_pages(self) -> None:
         """The hottest first; the guest goes on meanwhile, so after each one another may be."""
         while not self._stopping:
+            self._look_up_warm_pages()
             hot = [(page.fresh, address) for address, page in self._pages.items() if self._is_hot(page)]
             if not hot:
                 return
@@ -117,12 +134,21 @@ class Optimizer:
     def _is_hot(page: _Page) -> bool:
         return page.compiles < MAX_COMPILES and page.fresh >= HOT_SAMPLES << page.compiles
 
+    def _look_up_warm_pages(self) -> None:
+        for address, page in self._pages.items():
+            if not page.looked_up and page.fresh >= WARM_SAMPLES and not self._stopping:
+                page.looked_up = True
+                self._obtain(address, page, Wanted.KNOWN)
+
     def _compile_page(self, address: int, page: _Page) -> None:
-        page.fresh = 0
         page.compiles += 1
+        self._obtain(address, page, Wanted.ALL_ENTRIES if page.entries else Wanted.ANY)
+        page.fresh = 0
+
+    def _obtain(self, address: int, page: _Page, wanted: Wanted) -> None:
         entries = tuple(offset for offset, _ in page.counts.most_common(MAX_ENTRIES))
         source = self._engine.read_page(address)
-        region = self._compile(source, entries)
+        region = self._compile(source, entries, wanted)
         if region is not None and not self._stopping and self._installer.install(address, source, region):
             page.entries = tuple(offset for offset, _ in region.entries)
             self.installed += 1

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How control flows in a region: where the budget has to be looked at, and what can do without a branch.
+
+The budget is looked at in *checked* blocks only, of which every cycle has one: there it must last for the
+longest way to the next checked block. Where it does not, the baseline tier goes on, exactly.
+"""
+
+from __future__ import annotations
+
+from innkeeper.codegen.region_shape import Block, Shape
+
+HAMMOCK_INSTRUCTIONS = 3
+"""A branch over so few computing instructions is turned into selections: it costs more to mispredict."""
+
+
+class Flow:
+    """Facts of one shape."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        self.successors = {at: shape.successors(b) for at, b in shape.blocks.items() if b.sites}
+        self.predecessors: dict[int, set[int]] = {at: set() for at in self.successors}
+        for at, found in self.successors.items():
+            for successor in found:
+                self.predecessors[successor].add(at)
+        self.checked = set(shape.entries) | self._loop_heads()
+        self._costs: dict[int, int] = {}
+
+    def _loop_heads(self) -> set[int]:
+        """Targets of the edges that go back in a walk from the entries."""
+        heads: set[int] = set()
+        done: set[int] = set()
+        for entry in self.shape.entries:
+            path, way = {entry}, [(entry, iter(self.successors[entry]))]
+            while way:
+                at, rest = way[-1]
+                following = next(rest, None)
+                if following is None:
+                    way.pop()
+                    path.discard(at)
+                    done.add(at)
+                elif following in path:
+                    heads.add(following)
+                elif following not in done:
+                    path.add(following)
+                    way.append((following, iter(self.successors[following])))
+        return heads
+
+    def cost(self, at: int) -> int:
+        """Instructions on the longest way from the block at `at` to the next checked block."""
+        if at not in self._costs:  # as deep as the way has blocks, which LIMIT_INSTRUCTIONS bounds
+            further = [self.cost(s) for s in self.successors[at] if s not in self.checked]
+            self._costs[at] = len(self.shape.blocks[at].sites) + max(further, default=0)
+        return self._costs[at]
+
+    def hammock(self, block: Block) -> Block | None:
+        """The block that the branch at the end of `block` jumps over, if it can do without a branch."""
+        last = block.last
+        if last is None or not last.is_branch:
+            return None
+        inner = self.shape.blocks.get(last.end)
+        if inner is None or not 0 < len(inner.sites) <= HAMMOCK_INSTRUCTIONS or inner.offset in self.checked:
+            return None
+        over = inner.end == last.target and self.predecessors[inner.offset] == {block.offset}
+        return inner if over and all(site.is_plain for site in inner.sites) else None
