@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from innkeeper.engines.jit.artifact import cache_folder
 from innkeeper.errors import ConfigError
+from innkeeper.images import cache_directory
 from innkeeper.images.mirror import PUBLIC_MIRROR, apt_mirrors, mirrors
 
 LIST = """\
@@ -57,3 +59,13 @@ def test_without_a_setting_the_hosts_then_the_public_one(tmp_path: Path) -> None
 def test_a_wrong_setting_is_refused(tmp_path: Path, setting: str) -> None:
     with pytest.raises(ConfigError, match="INNKEEPER_MIRROR"):
         mirrors({"INNKEEPER_MIRROR": setting}, tmp_path)
+
+
+def test_a_relative_cache_folder_is_ignored_by_images_and_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    for base in ("relative", "", "."):
+        monkeypatch.setenv("XDG_CACHE_HOME", base)
+        assert cache_directory() == Path("/home/someone/.cache/innkeeper")
+        assert cache_folder() == cache_directory() / "engine"
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    assert cache_folder() == cache_directory() / "engine" == Path("/cache/innkeeper/engine")

@@ -77,9 +77,13 @@ def source_digest(host: str, root: Path = _PACKAGE) -> str:
 
 
 def cache_folder() -> Path:
-    """Where artifacts are kept."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "innkeeper" / "engine"
+    """Where artifacts are kept. A relative XDG_CACHE_HOME is ignored, as for images.
+
+    Source: XDG Base Directory Specification 0.8, "Environment variables".
+    """
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    root = Path(base) if os.path.isabs(base) else Path(os.environ.get("HOME") or Path.home()) / ".cache"
+    return root / "innkeeper" / "engine"
 
 
 def obtain(path: Path, make: Callable[[], Artifact], is_current: Callable[[], bool]) -> Artifact:
