@@ -17,7 +17,7 @@ from elftools.elf.relocation import RelocationSection
 from innkeeper.codegen import layout as at
 from innkeeper.codegen.llvm import compile_object
 from innkeeper.codegen.region_ir import region_ir
-from innkeeper.codegen.region_shape import Shape, shape_of
+from innkeeper.codegen.region_shape import LIMIT_INSTRUCTIONS, Shape, shape_of
 from innkeeper.codegen.stencil import StencilError
 
 _R_PC32, _R_PLT32 = 2, 4
@@ -52,9 +52,12 @@ class RegionCode:
         return RegionCode(code, stubs, entries, int(facts["lines"]))
 
 
-def compile_region(page: bytes, entries: tuple[int, ...]) -> RegionCode | None:
-    """Compile the region of `page` (its 4096 bytes) around `entries`; None if there is nothing to gain."""
-    shape = shape_of(page, entries)
+def compile_region(
+    page: bytes, entries: tuple[int, ...], limit: int = LIMIT_INSTRUCTIONS
+) -> RegionCode | None:
+    """Compile the region of `page` (its 4096 bytes) around `entries`, of up to `limit` instructions; None if
+    there is nothing to gain."""
+    shape = shape_of(page, entries, limit)
     if not shape.entries:
         return None
     return read_region(compile_object(region_ir(shape), static=False, small=True), shape)

@@ -93,12 +93,20 @@ class EngineRunner:
         if hasattr(self.vcpu, "float_written"):
             self.vcpu.float_written()
         self.vcpu.flush()
+        self.before_run(case)
         left = BUDGET
         reason = ExitReason.BUDGET
         while left > 0 and reason == ExitReason.BUDGET:
             reason = self.vcpu.run(min(left, self.slice_budget)).reason
             left -= self.slice_budget
+            self.between_slices(case)
         return self._outcome(case, reason)
+
+    def before_run(self, case: Case) -> None:
+        """For subclasses: RAM and state are as the case wants them."""
+
+    def between_slices(self, case: Case) -> None:
+        """For subclasses: another slice may follow."""
 
     def _outcome(self, case: Case, reason: ExitReason) -> Outcome:
         words = self.vcpu.words
