@@ -47,8 +47,6 @@ SERVED = ENGINE + 22
 """Value of REQUEST up to which requests are served."""
 EXIT_PC = ENGINE + 23
 """Address of the instruction that left with an MMIO exit."""
-EXECUTED = ENGINE + 32
-"""64 words: a bit for each (hashed) page that has entries in a jump cache."""
 FETCH_KEYS = ENGINE + 96
 """FETCH_CONTEXTS pairs (satp, privilege + 1)."""
 DATA_KEYS = ENGINE + 160
@@ -58,6 +56,7 @@ STATISTICS = ENGINE + 256
 STATISTIC_NAMES = (
     "slices", "tlb_misses", "slow_accesses", "lookups", "blocks", "translated_instructions", "system_calls",
     "tlb_flushes", "page_flushes", "code_invalidations", "code_flushes", "requests",
+    "fetch_flushes", "walked_lookups",
 )  # fmt: skip
 
 TLB = HART_WORDS
@@ -68,10 +67,18 @@ TLB_READ, TLB_WRITE, TLB_ADDEND = 0, 1, 2
 NO_TAG = (1 << 64) - 1
 FETCH_CONTEXTS = 16
 DATA_CONTEXTS = 16
-JUMP_ENTRIES = 2048
-"""Pairs (pc, code); no pc is NO_TAG."""
-JUMP_CACHES = TLB + TLB_ENTRIES * TLB_ENTRY_WORDS
-BLOCK_WORDS = JUMP_CACHES + FETCH_CONTEXTS * JUMP_ENTRIES * 2
+JUMP_ENTRIES = 8192
+"""Pairs (pc, code); no pc is NO_TAG. A pc stands where its bits from JUMP_LOW_SHIFT on, exclusive-or those
+from JUMP_HIGH_SHIFT on, say: so the same places of different pages do not meet."""
+JUMP_LOW_SHIFT, JUMP_HIGH_SHIFT = 1, 12
+FETCH_TLB = TLB + TLB_ENTRIES * TLB_ENTRY_WORDS
+"""Pairs (tag, addend) for fetches; apart, so that code and data do not drive each other out."""
+FETCH_TLB_ENTRIES = 512
+JUMP_CACHES = FETCH_TLB + FETCH_TLB_ENTRIES * 2
+EXECUTED = JUMP_CACHES + FETCH_CONTEXTS * JUMP_ENTRIES * 2
+EXECUTED_BITS = 1 << 16
+"""A bit for each page, by the low bits of its number, that has entries in a jump cache."""
+BLOCK_WORDS = EXECUTED + EXECUTED_BITS // 64
 
 # Sites: what the slow path of one memory access needs to know. Four words.
 SITE_INFO, SITE_RETRY, SITE_NEXT, SITE_REMAINING = 0, 1, 2, 3

@@ -13,6 +13,15 @@ HAMMOCK_INSTRUCTIONS = 3
 """A branch over so few computing instructions is turned into selections: it costs more to mispredict."""
 
 
+MAX_LOOP_ENTRIES = 24
+
+
+def with_loop_entries(shape: Shape) -> Shape:
+    """The shape entered at its loops too: the baseline tier, once in a loop, comes by nowhere else."""
+    loops = sorted(Flow(shape).loop_heads - set(shape.entries))[:MAX_LOOP_ENTRIES]
+    return Shape(shape.blocks, tuple(sorted({*shape.entries, *loops})))
+
+
 class Flow:
     """Facts of one shape."""
 
@@ -23,7 +32,8 @@ class Flow:
         for at, found in self.successors.items():
             for successor in found:
                 self.predecessors[successor].add(at)
-        self.checked = set(shape.entries) | self._loop_heads()
+        self.loop_heads = self._loop_heads()
+        self.checked = set(shape.entries) | self.loop_heads
         self._costs: dict[int, int] = {}
 
     def _loop_heads(self) -> set[int]:

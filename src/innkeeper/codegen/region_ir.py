@@ -243,11 +243,11 @@ class RegionBuilder:
             if info.uses_float and not seen_float:
                 seen_float = True
                 self.check_float(builder)
-            if info.writes_float and not dirty:
-                dirty = True
-                out.do(f"store i64 1, ptr {builder.word(state.FS_DIRTY)}")
             if builder.build_inside():
                 return
+            if info.writes_float and not dirty:  # not before it: it may trap instead
+                dirty = True
+                out.do(f"store i64 1, ptr {builder.word(state.FS_DIRTY)}")
         self.go_to(block.end)
 
     def check_float(self, builder: SiteBuilder) -> None:

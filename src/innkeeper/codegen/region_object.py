@@ -16,6 +16,7 @@ from elftools.elf.relocation import RelocationSection
 
 from innkeeper.codegen import layout as at
 from innkeeper.codegen.llvm import compile_object
+from innkeeper.codegen.region_flow import with_loop_entries
 from innkeeper.codegen.region_ir import region_ir
 from innkeeper.codegen.region_shape import LIMIT_INSTRUCTIONS, Shape, shape_of
 from innkeeper.codegen.stencil import StencilError
@@ -57,7 +58,7 @@ def compile_region(
 ) -> RegionCode | None:
     """Compile the region of `page` (its 4096 bytes) around `entries`, of up to `limit` instructions; None if
     there is nothing to gain."""
-    shape = shape_of(page, entries, limit)
+    shape = with_loop_entries(shape_of(page, entries, limit))
     if not shape.entries:
         return None
     return read_region(compile_object(region_ir(shape), static=False, small=True), shape)

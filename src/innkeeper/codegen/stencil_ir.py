@@ -382,7 +382,9 @@ def look_up(out: Emitter, target: str, budget: str = "%budget") -> None:
     """Go on at the virtual address `target` through the jump cache; a miss leaves to the lookup stub."""
     cache_at = out.emit(f"getelementptr i64, ptr %hart, i64 {at.JUMP_CACHE}")
     cache = out.emit(f"load ptr, ptr {cache_at}")
-    offset = out.emit(f"and i64 {out.emit(f'shl i64 {target}, 3')}, {(at.JUMP_ENTRIES - 1) * 16}")
+    low = out.emit(f"shl i64 {target}, {4 - at.JUMP_LOW_SHIFT}")
+    high = out.emit(f"lshr i64 {target}, {at.JUMP_HIGH_SHIFT - 4}")
+    offset = out.emit(f"and i64 {out.emit(f'xor i64 {low}, {high}')}, {(at.JUMP_ENTRIES - 1) * 16}")
     entry = out.emit(f"getelementptr i8, ptr {cache}, i64 {offset}")
     same = out.emit(f"icmp eq i64 {out.emit(f'load i64, ptr {entry}')}, {target}")
     hit, miss = out.label("hit"), out.label("miss")

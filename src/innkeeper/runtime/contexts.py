@@ -14,13 +14,18 @@ from innkeeper.codegen.layout import (
     DATA_KEYS,
     DATA_NEXT,
     EXECUTED,
+    EXECUTED_BITS,
     FETCH_CONTEXTS,
     FETCH_KEYS,
     FETCH_NEXT,
+    FETCH_TLB,
+    FETCH_TLB_ENTRIES,
     FP_USABLE,
     JUMP_CACHE,
     JUMP_CACHES,
     JUMP_ENTRIES,
+    JUMP_HIGH_SHIFT,
+    JUMP_LOW_SHIFT,
     LARGE_HIGH,
     LARGE_LOW,
     NEXT_IDENTIFIER,
@@ -37,9 +42,10 @@ from innkeeper.codegen.layout import (
 from innkeeper.ir.native import M64, Words, native
 from innkeeper.isa.riscv.state import FRM, LEAF_SHIFT, MSTATUS, PRIV, SATP
 from innkeeper.isa.riscv.translation import LOAD, STORE, effective_privilege
-from innkeeper.runtime.intrinsics import address_of, fill_bytes
+from innkeeper.runtime.intrinsics import address_of, fill_bytes, store64
 from innkeeper.spec.riscv import (
     MSTATUS_FS,
+    MSTATUS_MPRV,
     MSTATUS_MXR,
     MSTATUS_SUM,
     PRIV_M,
@@ -50,6 +56,7 @@ from innkeeper.spec.riscv import (
 
 TLB_FLUSHES = STATISTICS + 7
 PAGE_FLUSHES = STATISTICS + 8
+FETCH_FLUSHES = STATISTICS + 12
 LAST_IDENTIFIER = 4094
 """With 4095, the tag of the last page of the address space would be NO_TAG."""
 STATUS_FLAGS = MSTATUS_SUM | MSTATUS_MXR
@@ -98,6 +105,7 @@ def select_data(h: Words, satp: int, key: int) -> int:
         forget_data(h)
         h[NEXT_IDENTIFIER] = 0
         fill_bytes(address_of(h) + 8 * TLB, 255, TLB_ENTRIES * TLB_ENTRY_WORDS * 8)
+        fill_bytes(address_of(h) + 8 * FETCH_TLB, 255, FETCH_TLB_ENTRIES * 16)
     h[NEXT_IDENTIFIER] = h[NEXT_IDENTIFIER] + 1
     h[DATA_KEYS + 3 * i] = satp
     h[DATA_KEYS + 3 * i + 1] = key
@@ -120,10 +128,10 @@ def forget_data(h: Words) -> int:
 @native
 def forget_fetch(h: Words) -> int:
     """No jump cache is in use any more."""
+    h[FETCH_FLUSHES] = h[FETCH_FLUSHES] + 1
     for i in range(FETCH_CONTEXTS):
         h[FETCH_KEYS + 2 * i + 1] = 0
-    for i in range(64):
-        h[EXECUTED + i] = 0
+    fill_bytes(address_of(h) + 8 * EXECUTED, 0, EXECUTED_BITS // 8)
     return 0
 
 
@@ -160,7 +168,8 @@ def forget_page(h: Words, va: int) -> int:
     entry = TLB + (page & (TLB_ENTRIES - 1)) * TLB_ENTRY_WORDS
     h[entry + TLB_READ] = NO_TAG
     h[entry + TLB_WRITE] = NO_TAG
-    bit = page & 4095
+    h[FETCH_TLB + (page & (FETCH_TLB_ENTRIES - 1)) * 2] = NO_TAG
+    bit = page & (EXECUTED_BITS - 1)
     if h[EXECUTED + (bit >> 6)] >> (bit & 63) & 1:
         forget_fetch(h)
         contexts_changed(h)
@@ -180,9 +189,31 @@ def jit_translations_flush(h: Words, va: int, has_va: int, asid: int, has_asid: 
 @native
 def note_executed(h: Words, pc: int, shift: int) -> int:
     """The page of pc, found through a leaf of `shift` bits, gets entries in a jump cache."""
-    bit = pc >> 12 & 4095
-    h[EXECUTED + (bit >> 6)] = h[EXECUTED + (bit >> 6)] | 1 << (bit & 63)
+    mark_executed(h, pc)
     return note_large(h, pc, shift)
+
+
+@native
+def mark_executed(h: Words, pc: int) -> int:
+    """The page of pc gets entries in a jump cache."""
+    bit = pc >> 12 & (EXECUTED_BITS - 1)
+    h[EXECUTED + (bit >> 6)] = h[EXECUTED + (bit >> 6)] | 1 << (bit & 63)
+    return 0
+
+
+@native
+def jump_entry(h: Words, pc: int) -> int:
+    """Host address of the entry of the current jump cache where pc has its place."""
+    number = (pc >> JUMP_LOW_SHIFT ^ pc >> JUMP_HIGH_SHIFT) & (JUMP_ENTRIES - 1)
+    return h[JUMP_CACHE] + 16 * number
+
+
+@native
+def enter_jump(h: Words, pc: int, code: int) -> int:
+    """Let jumps to pc go to `code`."""
+    entry = jump_entry(h, pc)
+    store64(entry, pc)
+    return store64(entry + 8, code)
 
 
 @native
@@ -212,6 +243,28 @@ def tlb_fill(h: Words, va: int, pa: int, access: int) -> int:
         h[entry + TLB_ADDEND] = addend
     h[entry + (TLB_WRITE if access == STORE else TLB_READ)] = tag
     return note_large(h, va, h[LEAF_SHIFT])
+
+
+@native
+def fetch_fill(h: Words, pc: int, pa: int) -> int:
+    """Enter the page of pc, which lies in RAM at the page of `pa`, for fetches.
+
+    A data context stands for what selects the mapping of fetches too, but for MPRV.
+    """
+    if h[MSTATUS] & MSTATUS_MPRV == 0:
+        entry = FETCH_TLB + (pc >> 12 & (FETCH_TLB_ENTRIES - 1)) * 2
+        h[entry] = pc & ~4095 & M64 | h[DATA_CONTEXT]
+        h[entry + 1] = (pa - pc) & M64
+    return note_large(h, pc, h[LEAF_SHIFT])
+
+
+@native
+def fetch_address(h: Words, pc: int) -> int:
+    """Guest-physical address of pc where the TLB knows it, else 0."""
+    entry = FETCH_TLB + (pc >> 12 & (FETCH_TLB_ENTRIES - 1)) * 2
+    if h[entry] != (pc & ~4095 & M64 | h[DATA_CONTEXT]) or h[MSTATUS] & MSTATUS_MPRV:
+        return 0
+    return (pc + h[entry + 1]) & M64
 
 
 @native

@@ -17,8 +17,6 @@ from innkeeper.codegen.layout import (
     DATA_END,
     DATA_NEXT_FREE,
     FLUSH_COUNT,
-    JUMP_CACHE,
-    JUMP_ENTRIES,
     LINES,
     PAGE,
     RAM_DELTA,
@@ -47,7 +45,14 @@ from innkeeper.runtime.code import (
     make_code_page,
     unlock,
 )
-from innkeeper.runtime.contexts import note_executed
+from innkeeper.runtime.contexts import (
+    enter_jump,
+    fetch_address,
+    fetch_fill,
+    jump_entry,
+    mark_executed,
+    note_executed,
+)
 from innkeeper.runtime.intrinsics import (
     load16,
     load32,
@@ -61,6 +66,7 @@ from innkeeper.spec.riscv import CAUSE_FETCH_ACCESS
 EXIT_SLICE_END = 101
 """Not an ExitReason: the slice is over."""
 LOOKUPS = STATISTICS + 3
+WALKED_LOOKUPS = STATISTICS + 13
 
 
 @native
@@ -81,6 +87,10 @@ def lookup(h: Words) -> int:
     """Code for h[PC]; takes the trap if it cannot be fetched. BUDGET is exact, PC is that of an
     instruction."""
     h[LOOKUPS] = h[LOOKUPS] + 1
+    known = known_code(h, words_at(h[SHARED]), h[PC])
+    if known:
+        return known
+    h[WALKED_LOOKUPS] = h[WALKED_LOOKUPS] + 1
     while 1:
         pc = h[PC]
         h[PAGE] = pc & ~4095 & M64
@@ -88,6 +98,7 @@ def lookup(h: Words) -> int:
         if fault == 0:
             pa = h[RESULT]
             if in_ram(h, pa, 2):
+                fetch_fill(h, pc, pa)
                 code = code_at(h, words_at(h[SHARED]), pc, pa)
                 if code:
                     return code
@@ -99,6 +110,22 @@ def lookup(h: Words) -> int:
             h[BUDGET] = 0
             return leave(h, EXIT_SLICE_END)
     return 0
+
+
+@native
+def known_code(h: Words, e: Words, pc: int) -> int:
+    """Code for pc that needs neither a page walk nor a translation, entered into the jump cache; else 0.
+
+    Without the lock: code is thrown away only after this hart has served a request.
+    """
+    pa = fetch_address(h, pc)
+    page = code_page(h, e, pa) if pa else 0
+    code = load32(page + 8 + 4 * ((pa & 4095) >> 1)) if page else 0
+    if code:
+        h[PAGE] = pc & ~4095 & M64
+        mark_executed(h, pc)
+        enter_jump(h, pc, code)
+    return code
 
 
 @native
@@ -129,9 +156,7 @@ def code_at(h: Words, e: Words, pc: int, pa: int) -> int:
         if crosses:
             note_executed(h, (pc + 2) & M64, h[LEAF_SHIFT])
         note_executed(h, pc, shift)
-        entry = h[JUMP_CACHE] + 16 * (pc >> 1 & (JUMP_ENTRIES - 1))
-        store64(entry, pc)
-        store64(entry + 8, code)
+        enter_jump(h, pc, code)
     return code
 
 
@@ -214,7 +239,7 @@ def crossing_code(h: Words, e: Words, pa: int, second: int) -> int:
 def continue_at(h: Words) -> int:
     """Code for PC by the jump cache, else `lookup`."""
     pc = h[PC]
-    entry = h[JUMP_CACHE] + 16 * (pc >> 1 & (JUMP_ENTRIES - 1))
+    entry = jump_entry(h, pc)
     if load64(entry) == pc:
         h[PAGE] = pc & ~4095 & M64
         return load64(entry + 8)

@@ -39,6 +39,7 @@ from innkeeper.ir.native import M64, Words, native, words_at
 from innkeeper.isa.riscv.state import PC, REQUEST, RESULT
 from innkeeper.isa.riscv.translation import FETCH, translate
 from innkeeper.runtime.code import code_page, in_ram, lock, unlock
+from innkeeper.runtime.contexts import fetch_address, fetch_fill
 from innkeeper.runtime.intrinsics import (
     address_of,
     atomic_add64,
@@ -61,10 +62,15 @@ REGION_ONLY = 1
 @native
 def note_sample(h: Words, e: Words) -> int:
     """A slice ends at PC: that is where time goes. Harts may overwrite each other's samples."""
-    if e[SAMPLED] and translate(h, h[PC], FETCH) == 0 and in_ram(h, h[RESULT], 2):
+    if e[SAMPLED] == 0:
+        return 0
+    pa = fetch_address(h, h[PC])
+    if pa == 0 and translate(h, h[PC], FETCH) == 0 and in_ram(h, h[RESULT], 2):
+        pa = h[RESULT]
+    if pa:
         number = e[SAMPLE_NEXT]
         e[SAMPLE_NEXT] = number + 1
-        store64(e[SAMPLED] + 8 * (number & (SAMPLE_ENTRIES - 1)), h[RESULT])
+        store64(e[SAMPLED] + 8 * (number & (SAMPLE_ENTRIES - 1)), pa)
     return 0
 
 
@@ -73,9 +79,13 @@ def after_side(h: Words, pc: int, s: int) -> int:
     """A region cannot do the instruction at pc: the baseline tier does, not the region again."""
     h[PC] = pc
     h[PAGE] = pc & ~4095 & M64
-    if translate(h, pc, FETCH) != 0 or in_ram(h, h[RESULT], 2) == 0:
-        return lookup(h)
-    code = side_code(h, words_at(h[SHARED]), h[RESULT])
+    pa = fetch_address(h, pc)
+    if pa == 0:
+        if translate(h, pc, FETCH) != 0 or in_ram(h, h[RESULT], 2) == 0:
+            return lookup(h)
+        pa = h[RESULT]
+        fetch_fill(h, pc, pa)
+    code = side_code(h, words_at(h[SHARED]), pa)
     return code if code else lookup(h)
 
 
