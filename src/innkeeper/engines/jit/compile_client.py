@@ -49,9 +49,12 @@ class CompileClient:
         self._cache_folder = cache_folder
         self._connection: socket.socket | None = None
         self._stream: BinaryIO | None = None
+        self._given_up = False
 
     def compile(self, page: bytes, entries: tuple[int, ...], wanted: Wanted) -> RegionCode | None:
         """The region, or None if there is none to be had; never raises for what the worker does."""
+        if self._given_up:
+            return None
         try:
             stream = self._stream or self._connect()
             stream.write(json.dumps({"entries": entries, "wanted": wanted.value}).encode() + b"\n" + page)
@@ -82,6 +85,14 @@ class CompileClient:
         self._connection = connection
         self._stream = cast(BinaryIO, connection.makefile("rwb"))
         return self._stream
+
+    def give_up(self) -> None:
+        """Let `compile` return soon, and ask nobody any more. From any thread."""
+        self._given_up = True
+        connection = self._connection
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Hang up; harmless when repeated. The next request connects again."""

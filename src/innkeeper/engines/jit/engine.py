@@ -139,11 +139,11 @@ class JitEngine:
         start = address - self.ram.base
         return bytes(self.ram.buffer[start : start + PAGE_BYTES])
 
-    def start_optimizer(self, compile_region: Compile, close: Callable[[], None]) -> None:
-        """Have hot code compiled by `compile_region`; `close` is called when it is not needed any more."""
+    def start_optimizer(self, compile_region: Compile, give_up: Callable[[], None]) -> None:
+        """Have hot code compiled by `compile_region`; `give_up` makes that return soon (the engine closes)."""
         from innkeeper.engines.jit.optimizer import Optimizer
 
-        self.optimizer = Optimizer(self, compile_region, close)
+        self.optimizer = Optimizer(self, compile_region, give_up)
 
     def start_default_optimizer(self) -> None:
         """The compile worker of this user, started when the first region is wanted, and its cache."""
@@ -151,7 +151,7 @@ class JitEngine:
 
         version = store.source_digest(host_description())
         client = CompileClient(version, store.cache_folder().parent / "code")
-        self.start_optimizer(client.compile, client.close)
+        self.start_optimizer(client.compile, client.give_up)
 
     @property
     def observer_address(self) -> int:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finds the hot pages of a VM by samples, and has regions of them compiled while the guest runs on.
 
-A sample is where a slice of a hart ended: one each some ten thousand instructions, in proportion to where
+A sample is where a slice of a hart ended: one each some hundred thousand instructions, in proportion to where
 instructions are spent. The thread here sleeps until harts have run for a while, so that an idle guest costs
 nothing. The guest never waits for it.
 """
@@ -20,16 +20,16 @@ from innkeeper.engines.jit.engine import JitEngine
 from innkeeper.engines.jit.regions import RegionInstaller
 from innkeeper.spec.riscv import PAGE_BYTES
 
-WARM_SAMPLES = 3
+WARM_SAMPLES = 2
 """Samples in a page that make it worth asking whether it was compiled before."""
-HOT_SAMPLES = 32
-"""Samples in a page that make it hot: some 640,000 instructions, well under a millisecond."""
-POLL_SAMPLES = 16
+HOT_SAMPLES = 6
+"""Samples in a page that make it hot: some million instructions, about a millisecond."""
+POLL_SAMPLES = 4
 """New samples that are worth waking up for."""
 MAX_ENTRIES = 12
 MAX_COMPILES = 6
 """How often one page is compiled: a page whose content goes on changing stays in the baseline tier."""
-FORGET_AFTER_SAMPLES = 5_000
+FORGET_AFTER_SAMPLES = 800
 """Then counts are halved: what is hot now comes before what was hot once."""
 
 
@@ -59,12 +59,15 @@ class _Page:
 
 
 class Optimizer:
-    """The optimising tier of one engine. `compile_region` may take its time: it has a thread of its own."""
+    """The optimising tier of one engine. `compile_region` may take its time: it has a thread of its own.
 
-    def __init__(self, engine: JitEngine, compile_region: Compile, close: Callable[[], None]) -> None:
+    `give_up`, from another thread, makes it return soon, and at once from then on.
+    """
+
+    def __init__(self, engine: JitEngine, compile_region: Compile, give_up: Callable[[], None]) -> None:
         self._engine = engine
         self._compile = compile_region
-        self._close = close
+        self._give_up = give_up
         self._installer = RegionInstaller(engine)
         self._samples = engine.start_sampling()
         self._seen = 0
@@ -82,9 +85,10 @@ class Optimizer:
             self._wake.set()
 
     def stop(self) -> None:
-        """End the thread; a compilation under way is waited for."""
+        """End the thread; a compilation under way is given up."""
         self._stopping = True
         self._wake.set()
+        self._give_up()
         self._thread.join()
 
     def _main(self) -> None:
@@ -95,7 +99,6 @@ class Optimizer:
                 break
             self._take_samples()
             self._compile_hot_pages()
-        self._close()
 
     def _take_samples(self) -> None:
         end = self._engine.shared[at.SAMPLE_NEXT]
