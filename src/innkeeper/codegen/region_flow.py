@@ -14,6 +14,8 @@ HAMMOCK_INSTRUCTIONS = 3
 
 
 MAX_LOOP_ENTRIES = 24
+Register = tuple[str, int]
+"""A letter, x or f, and a number."""
 
 
 def with_loop_entries(shape: Shape) -> Shape:
@@ -63,6 +65,27 @@ class Flow:
             self._costs[at] = len(self.shape.blocks[at].sites) + max(further, default=0)
         return self._costs[at]
 
+    def live_registers(self) -> dict[int, set[Register]]:
+        """By block, the registers whose value at its start may be read: what an entry has to load."""
+        reads, writes = {}, {}
+        for at in self.successors:
+            reads[at], writes[at] = _accessed(self.shape.blocks[at])
+        for block in self.shape.blocks.values():
+            inner = self.hammock(block)
+            if inner is not None:  # what it writes is selected from what was there
+                reads[inner.offset] |= writes[inner.offset]
+        live = {at: set(found) for at, found in reads.items()}
+        changed = True
+        while changed:
+            changed = False
+            for at in self.successors:
+                for successor in self.successors[at]:
+                    more = live[successor] - writes[at] - live[at]
+                    if more:
+                        live[at] |= more
+                        changed = True
+        return live
+
     def hammock(self, block: Block) -> Block | None:
         """The block that the branch at the end of `block` jumps over, if it can do without a branch."""
         last = block.last
@@ -73,3 +96,20 @@ class Flow:
             return None
         over = inner.end == last.target and self.predecessors[inner.offset] == {block.offset}
         return inner if over and all(site.is_plain for site in inner.sites) else None
+
+
+def _accessed(block: Block) -> tuple[set[Register], set[Register]]:
+    """What a block reads before it writes it, and what it writes."""
+    reads: set[Register] = set()
+    writes: set[Register] = set()
+    for site in block.sites:
+        for effect in site.trace.effects:
+            verb, _, letter = effect.op.partition("_")
+            if letter not in ("x", "f"):
+                continue
+            register = (letter, site.decoded.operands[str(effect.attr)])
+            if verb == "read" and register not in writes:
+                reads.add(register)
+            elif verb == "write":
+                writes.add(register)
+    return reads, writes

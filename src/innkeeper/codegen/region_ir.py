@@ -212,18 +212,23 @@ class RegionBuilder:
         return "\n".join([*stubs, region, *entries, METADATA])
 
     def head(self) -> list[str]:
+        """A slot for each register; each entry loads those that may be read from there on."""
         lines = ["  %left = alloca i64", "  store i64 %budget, ptr %left"]
         for letter, number in sorted(self.registers):
-            name = f"%{letter}{number}"
-            index = (state.X if letter == "x" else state.F) + number
-            lines += [
-                f"  {name} = alloca i64",
-                f"  {name}.at = getelementptr i64, ptr %hart, i64 {index}",
-                f"  {name}.in = load i64, ptr {name}.at",
-                f"  store i64 {name}.in, ptr {name}",
-            ]
-        cases = " ".join(f"i64 {n}, label %block{o}" for n, o in enumerate(self.shape.entries))
-        return [*lines, f"  switch i64 %a, label %block{self.shape.entries[0]} [ {cases} ]"]
+            name, index = f"%{letter}{number}", (state.X if letter == "x" else state.F) + number
+            lines.append(f"  {name} = alloca i64")
+            lines.append(f"  {name}.at = getelementptr i64, ptr %hart, i64 {index}")
+        cases = " ".join(f"i64 {n}, label %enter{o}" for n, o in enumerate(self.shape.entries))
+        lines.append(f"  switch i64 %a, label %enter{self.shape.entries[0]} [ {cases} ]")
+        live = self.flow.live_registers()
+        for offset in self.shape.entries:
+            lines.append(f"enter{offset}:")
+            for letter, number in sorted(live[offset] & self.registers):
+                value = f"%{letter}{number}.{offset}"
+                lines.append(f"  {value} = load i64, ptr %{letter}{number}.at")
+                lines.append(f"  store i64 {value}, ptr %{letter}{number}")
+            lines.append(f"  br label %block{offset}")
+        return lines
 
     def build_block(self, block: Block) -> None:
         out = self.out
