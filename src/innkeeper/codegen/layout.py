@@ -60,7 +60,7 @@ STATISTIC_NAMES = (
 )  # fmt: skip
 
 TLB = HART_WORDS
-TLB_ENTRIES = 2048
+TLB_ENTRIES = 8192
 TLB_ENTRY_WORDS = 4
 """Read tag, write tag, addend, unused. A tag is the page's address | DATA_CONTEXT; no tag is NO_TAG."""
 TLB_READ, TLB_WRITE, TLB_ADDEND = 0, 1, 2

@@ -148,6 +148,13 @@ def install(h: Words, e: Words, d: Words) -> int:
 
 
 @native
+def has_region(h: Words, pa: int) -> int:
+    """Whether a region is entered at `pa` (in RAM); without the lock, so it may just have come or gone."""
+    page = code_page(h, words_at(h[SHARED]), pa)
+    return load32(page + CODE_PAGE_BASELINE + 4 * ((pa & 4095) >> 1)) if page else 0
+
+
+@native
 def is_unchanged(h: Words, d: Words) -> int:
     """Whether the lines of the page that the region was made from are what they were then."""
     for line in range(64):

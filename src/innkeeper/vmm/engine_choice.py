@@ -54,6 +54,6 @@ def _jit(ram: GuestRam, progress: ReportProgress | None) -> Engine:
         engine = JitEngine(ram)
     else:
         engine = JitEngine(ram, lambda done, total, what: progress(what, done, total))
-    if os.environ.get("INNKEEPER_OPTIMIZE", "0") == "1":
+    if os.environ.get("INNKEEPER_OPTIMIZE", "1") != "0":
         engine.start_default_optimizer()
     return engine

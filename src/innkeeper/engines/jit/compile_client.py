@@ -126,6 +126,7 @@ def _start(path: Path, cache_folder: Path, version: str) -> None:
             stderr=subprocess.DEVNULL,
             pass_fds=(writer,),
             start_new_session=True,
+            cwd="/",
         )
     finally:
         os.close(writer)

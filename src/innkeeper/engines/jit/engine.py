@@ -140,7 +140,7 @@ class JitEngine:
         return bytes(self.ram.buffer[start : start + PAGE_BYTES])
 
     def start_optimizer(self, compile_region: Compile, give_up: Callable[[], None]) -> None:
-        """Have hot code compiled by `compile_region`; `give_up` makes that return soon (the engine closes)."""
+        """Have hot code compiled by `compile_region`; `give_up` makes that return at the engine's end."""
         from innkeeper.engines.jit.optimizer import Optimizer
 
         self.optimizer = Optimizer(self, compile_region, give_up)

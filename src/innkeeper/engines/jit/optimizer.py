@@ -28,7 +28,7 @@ POLL_SAMPLES = 4
 """New samples that are worth waking up for."""
 MAX_ENTRIES = 12
 MAX_COMPILES = 6
-"""How often one page is compiled: a page whose content goes on changing stays in the baseline tier."""
+"""How often one page is compiled in a while: one that goes on changing stays in the baseline tier."""
 FORGET_AFTER_SAMPLES = 800
 """Then counts are halved: what is hot now comes before what was hot once."""
 
@@ -104,9 +104,11 @@ class Optimizer:
         end = self._engine.shared[at.SAMPLE_NEXT]
         start = max(self._seen, end - at.SAMPLE_ENTRIES)
         self._seen = end
-        for number in range(start, end):
-            address = self._samples[number % at.SAMPLE_ENTRIES]
-            page = self._pages.setdefault(address & -PAGE_BYTES, _Page())
+        found = [self._samples[number % at.SAMPLE_ENTRIES] for number in range(start, end)]
+        for address in {address & -PAGE_BYTES for address in found}:
+            self._check_region(address, self._pages.setdefault(address, _Page()))
+        for address in found:
+            page = self._pages[address & -PAGE_BYTES]
             offset = address % PAGE_BYTES
             page.counts[offset] += 1
             page.fresh += offset not in page.entries
@@ -114,12 +116,20 @@ class Optimizer:
         if self._total > FORGET_AFTER_SAMPLES:
             self._forget()
 
+    def _check_region(self, address: int, page: _Page) -> None:
+        """The page may have been written, or all code thrown away: its region is gone then."""
+        if page.entries and not self._installer.has_region(address + page.entries[0]):
+            page.entries, page.looked_up = (), False
+            page.counts.clear()
+            page.fresh = 0
+
     def _forget(self) -> None:
         self._total = 0
         for address, page in list(self._pages.items()):
             page.counts = Counter({o: n // 2 for o, n in page.counts.items() if n > 1})
             page.fresh //= 2
-            if not page.counts and not page.entries:
+            page.compiles //= 2
+            if not page.counts:
                 del self._pages[address]
 
     def _compile_hot_pages(self) -> None:
@@ -150,6 +160,9 @@ class Optimizer:
 
     def _obtain(self, address: int, page: _Page, wanted: Wanted) -> None:
         entries = tuple(offset for offset, _ in page.counts.most_common(MAX_ENTRIES))
+        if all(self._installer.has_region(address + offset) for offset in entries):
+            page.entries = entries  # forgotten here, but still in place
+            return
         source = self._engine.read_page(address)
         region = self._compile(source, entries, wanted)
         if region is not None and not self._stopping and self._installer.install(address, source, region):

@@ -17,6 +17,11 @@ class RegionInstaller:
     def __init__(self, engine: JitEngine) -> None:
         self._engine = engine
         self._install = engine.function("install_region", 2, releases_gil=True)
+        self._has = engine.function("has_region", 2)
+
+    def has_region(self, address: int) -> bool:
+        """Whether a region is entered at guest-physical `address`; dropped code takes regions along."""
+        return bool(self._has(self._engine.observer_address, address))
 
     def install(self, page_address: int, source: bytes, region: RegionCode) -> bool:
         """Let the page at guest-physical `page_address`, which was `source`, run as `region`.
