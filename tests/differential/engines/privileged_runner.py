@@ -50,6 +50,7 @@ class PrivilegedRunner:
     def run(self, case: PrivilegedCase) -> Result:
         """Run one program for TOTAL_INSTRUCTIONS."""
         self._prepare(case)
+        self.before_run(case)
         words, vcpu = self.vcpu.words, self.vcpu
         while (retired := words[state.INSTRET]) < TOTAL_INSTRUCTIONS:
             self._answer(vcpu.run(min(self.slice_budget, TOTAL_INSTRUCTIONS - retired)))
@@ -63,6 +64,9 @@ class PrivilegedRunner:
         }
         found["mstatus"] = status_value(HartWords(words, None))  # type: ignore[arg-type]
         return found, bytes(self.ram.buffer)
+
+    def before_run(self, case: PrivilegedCase) -> None:
+        """For subclasses: RAM and state are as the case wants them."""
 
     def _prepare(self, case: PrivilegedCase) -> None:
         self.ram.buffer[:] = case.ram
