@@ -20,11 +20,13 @@ from typing import BinaryIO, cast
 
 from filelock import FileLock, Timeout
 
-from innkeeper.codegen.region_object import RegionCode
+from innkeeper.codegen.region_object import LIMIT_BYTES, RegionCode
 from innkeeper.engines.jit.optimizer import Wanted
 
 CONNECT_TIMEOUT_S = 20.0
 ANSWER_TIMEOUT_S = 60.0
+MAX_FAILURES = 3
+"""So many workers that did not even start, and this VM asks for no more."""
 
 
 def runtime_folder() -> Path:
@@ -50,6 +52,7 @@ class CompileClient:
         self._connection: socket.socket | None = None
         self._stream: BinaryIO | None = None
         self._given_up = False
+        self._failures = 0
 
     def compile(self, page: bytes, entries: tuple[int, ...], wanted: Wanted) -> RegionCode | None:
         """The region, or None if there is none to be had; never raises for what the worker does."""
@@ -57,15 +60,17 @@ class CompileClient:
             return None
         try:
             stream = self._stream or self._connect()
+            if self._given_up:  # before there was a connection to shut down
+                raise ConnectionError("given up")
             stream.write(json.dumps({"entries": entries, "wanted": wanted.value}).encode() + b"\n" + page)
             stream.flush()
             size = int(json.loads(stream.readline(4096))["bytes"])
             if size < 0:
                 return None
-            body = stream.read(size)
+            body = stream.read(size) if size <= LIMIT_BYTES else b""
             if len(body) == size:
                 return RegionCode.from_bytes(body)
-        except (OSError, ValueError, KeyError, TypeError, Timeout):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError, Timeout):
             pass
         self.close()
         return None
@@ -80,7 +85,10 @@ class CompileClient:
                     _start(path, self._cache_folder, self._version)
                     connection = _try(path)
         if connection is None:
+            self._failures += 1
+            self._given_up = self._given_up or self._failures == MAX_FAILURES
             raise ConnectionError("the compile worker does not answer")
+        self._failures = 0
         connection.settimeout(ANSWER_TIMEOUT_S)
         self._connection = connection
         self._stream = cast(BinaryIO, connection.makefile("rwb"))
@@ -120,7 +128,7 @@ def _start(path: Path, cache_folder: Path, version: str) -> None:
     arguments = (str(path), str(cache_folder), version, str(writer))
     try:
         subprocess.Popen(
-            [sys.executable, "-m", f"{__package__}.compile_server", *arguments],
+            [sys.executable, "-P", "-m", f"{__package__}.compile_server", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

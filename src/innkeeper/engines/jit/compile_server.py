@@ -17,6 +17,8 @@ import os
 import socket
 import sys
 import threading
+from collections.abc import Callable
+from operator import index
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -25,16 +27,18 @@ from innkeeper.engines.jit.optimizer import Wanted
 from innkeeper.engines.jit.region_cache import RegionCache
 from innkeeper.spec.riscv import PAGE_BYTES
 
-NICENESS = 10
+NICENESS = 15
 ALONE_S = 60.0
 """How long the worker stays without a connection."""
+Compile = Callable[[bytes, tuple[int, ...]], RegionCode | None]
 
 
 class CompileServer:
     """Compiles with `cache` before and behind it."""
 
-    def __init__(self, cache: RegionCache) -> None:
+    def __init__(self, cache: RegionCache, compile_region: Compile = compile_region) -> None:
         self._cache = cache
+        self._compile = compile_region
         self._lock = threading.Lock()
         """LLVM works on one region at a time anyway; so answers come in order."""
 
@@ -52,7 +56,7 @@ class CompileServer:
                 if have.issuperset(entries):
                     return known
                 entries = tuple(sorted(have.union(entries)))
-            region = compile_region(page, entries)
+            region = self._compile(page, entries)
             if region is not None:
                 self._cache.save(page, region)
             return region
@@ -62,8 +66,8 @@ class CompileServer:
         while line := stream.readline(4096):
             try:
                 request = json.loads(line)
-                entries, wanted = tuple(map(int, request["entries"])), Wanted(request["wanted"])
-            except (ValueError, KeyError, TypeError):
+                entries, wanted = tuple(map(index, request["entries"])), Wanted(request["wanted"])
+            except (ValueError, KeyError, TypeError, RecursionError):
                 return
             page = stream.read(PAGE_BYTES)
             if len(page) != PAGE_BYTES or not all(0 <= e < PAGE_BYTES and e % 2 == 0 for e in entries):
@@ -75,14 +79,15 @@ class CompileServer:
             stream.flush()
 
 
-def listen(path: Path, server: CompileServer, ready_fd: int) -> None:
-    """Serve on the socket at `path` until nobody is connected for ALONE_S; a byte on `ready_fd` says so."""
+def listen(path: Path, server: CompileServer, ready_fd: int, alone_s: float = ALONE_S) -> None:
+    """Serve on the socket at `path` until nobody is connected for `alone_s`; a byte on `ready_fd` says that
+    it listens."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
         listener.bind(str(path))
         listener.listen(64)
-        listener.settimeout(ALONE_S)
+        listener.settimeout(alone_s)
         os.write(ready_fd, b"\n")
         os.close(ready_fd)
         threads: list[threading.Thread] = []

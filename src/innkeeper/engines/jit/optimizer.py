@@ -27,6 +27,7 @@ HOT_SAMPLES = 6
 POLL_SAMPLES = 4
 """New samples that are worth waking up for."""
 MAX_ENTRIES = 12
+MAX_REFUSED = 4096
 MAX_COMPILES = 6
 """How often one page is compiled in a while: one that goes on changing stays in the baseline tier."""
 FORGET_AFTER_SAMPLES = 800
@@ -75,6 +76,8 @@ class Optimizer:
         self._pages: dict[int, _Page] = {}
         self._wake = threading.Event()
         self._stopping = False
+        self._refused: set[int] = set()
+        """Pages, by a hash of their content, that there is no region of: they are not asked for again."""
         self.installed = 0
         self._thread = threading.Thread(target=self._main, name="optimizer", daemon=True)
         self._thread.start()
@@ -105,6 +108,9 @@ class Optimizer:
         start = max(self._seen, end - at.SAMPLE_ENTRIES)
         self._seen = end
         found = [self._samples[number % at.SAMPLE_ENTRIES] for number in range(start, end)]
+        # A sample is counted before it is written: what stands there then may be no address of RAM.
+        ram = range(self._engine.ram.base, self._engine.ram.base + self._engine.ram.size_bytes)
+        found = [address for address in found if address in ram]
         for address in {address & -PAGE_BYTES for address in found}:
             self._check_region(address, self._pages.setdefault(address, _Page()))
         for address in found:
@@ -164,7 +170,12 @@ class Optimizer:
             page.entries = entries  # forgotten here, but still in place
             return
         source = self._engine.read_page(address)
+        content = hash(source)
+        if content in self._refused:
+            return
         region = self._compile(source, entries, wanted)
+        if region is None and wanted is not Wanted.KNOWN and len(self._refused) < MAX_REFUSED:
+            self._refused.add(content)
         if region is not None and not self._stopping and self._installer.install(address, source, region):
             page.entries = tuple(offset for offset, _ in region.entries)
             self.installed += 1
