@@ -2,15 +2,18 @@
 """`inn bench`: measure our engine on real workloads, beside a named peer (QEMU) in the same run.
 
 The guest times its workloads with its own monotonic clock; the boot is timed on the host's. Both sides boot
-the same kernel, initrd and command line with the same devices, and alternate.
+the same kernel, initrd and command line with the same devices, and alternate. The bare host runs the same
+sources.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Literal
 
-from innkeeper.errors import ConfigError
+from innkeeper.bench.side import Sides
+from innkeeper.errors import ConfigError, HostError
 
 if TYPE_CHECKING:
     from innkeeper import images
@@ -30,30 +33,62 @@ def measure(
     repeats: int | None = None,
     only: list[str] | None = None,
     engine: str = "auto",
+    code_caches: Sequence[Literal["cold", "warm"]] = (),
 ) -> Report:
-    """Measure our engine, and the peer `against` (None or "qemu").
+    """Measure our engine, the peer `against` (None or "qemu"), and the bare host where it has a C compiler.
 
-    `repeats`: runs of each workload on each side (default 6, over 3 boots). `only`: names of workloads.
-    ConfigError for a name that does not exist; HostError with the remedy if QEMU or the cross compiler is
-    missing, or if the image cannot be built.
+    `repeats`: runs of each workload on each side (default 5, each in a boot of its own). `only`: names of
+    workloads. `code_caches`: with an empty code cache ("cold"), with a filled one ("warm"), or both; else
+    with the user's as it is, and `engine`. ConfigError for a name that does not exist; HostError with the
+    remedy if QEMU or the cross compiler is missing, or if the image cannot be built.
     """
     from innkeeper.bench.programs import CROSS_COMPILER, require_program
-    from innkeeper.bench.session import REPEATS, plan, run_bench
+    from innkeeper.bench.session import REPEATS, plan, rounds_of_boots, run_bench
 
     if against is not None and against not in PEERS:
         raise ConfigError(f"there is no peer {against!r}", f"choose from {', '.join(PEERS)}")
     require_program(CROSS_COMPILER)
-    peers: list[Side] = []
+    repeats = REPEATS if repeats is None else repeats
+    rounds_of_boots(repeats, ())
+    peer: Side | None = None
     if against == "qemu":
         from innkeeper.bench.qemu import QemuSide
 
-        peers.append(QemuSide())
-
+        peer = QemuSide()
     sessions, notes = plan(only, _boot_files)
-    from innkeeper.bench.ours import InnkeeperSide
+    native, why_not = _native_side()
+    with ExitStack() as stack:
+        ours, cold = _our_sides(engine, code_caches, stack)
+        sides = Sides(ours, peer, cold, native)
+        return run_bench(sides, sessions, repeats=repeats, notes=[*notes, *why_not], report=progress)
 
-    sides = [InnkeeperSide(engine), *peers]
-    return run_bench(sides, sessions, repeats=repeats or REPEATS, notes=notes, report=progress)
+
+def _our_sides(
+    engine: str, code_caches: Sequence[Literal["cold", "warm"]], stack: ExitStack
+) -> tuple[Side, Side | None]:
+    """Our side, and that with an empty code cache where it comes beside one with a filled cache."""
+    from innkeeper.bench.ours import CachedSide, InnkeeperSide
+
+    if not code_caches:
+        return InnkeeperSide(engine), None
+    from innkeeper.bench.code_cache import CodeCache
+    from innkeeper.engines.jit import ensure_artifacts
+
+    ensure_artifacts()
+    made = {state: CachedSide(state, stack.enter_context(CodeCache())) for state in code_caches}
+    if "warm" in made:
+        return made["warm"], made.get("cold")
+    return made["cold"], None
+
+
+def _native_side() -> tuple[Side | None, list[str]]:
+    """The bare host; without a compiler there is none, and a note says why."""
+    from innkeeper.bench.native import NativeSide
+
+    try:
+        return NativeSide(), []
+    except HostError as error:
+        return None, [f"Not measured on the host itself: {error}."]
 
 
 def measure_profile(

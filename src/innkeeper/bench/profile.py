@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from innkeeper.bench.report import BOOT, PREFIX
+from innkeeper.bench.results import BOOT, PREFIX
 from innkeeper.bench.session import Session
 from innkeeper.bench.workloads import compile_program, workload_archive
 from innkeeper.engines.engine import Engine, GuestRam

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from innkeeper.bench.programs import QEMU_SYSTEM, require_program
-from innkeeper.bench.side import GuestRun, LineSplitter, TimedLine
+from innkeeper.bench.side import CodeCacheState, GuestRun, LineSplitter, TimedLine
 from innkeeper.errors import HostError
 from innkeeper.host.clock import HostClock
 from innkeeper.images import command_archive, join_initrd
@@ -34,6 +34,7 @@ class QemuSide:
     """Runs guests in `qemu-system-riscv64`. HostError with the remedy if it is not installed."""
 
     name = "qemu"
+    code_cache: CodeCacheState = ""
 
     def __init__(self) -> None:
         program = require_program(QEMU_SYSTEM)

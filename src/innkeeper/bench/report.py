@@ -1,99 +1,67 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Results of a benchmark: medians, ratios and their geometric mean, as a table or as rows."""
+"""The outcome of a benchmark: a table with bars, rows for `--json`, or a drawing."""
 
 from __future__ import annotations
 
 import io
 import statistics
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from innkeeper.bench.side import TimedLine
-from innkeeper.errors import GuestError
+from innkeeper.bench import summary
+from innkeeper.bench.bars import bar
+from innkeeper.bench.results import BOOT, Row, SideResults
+from innkeeper.bench.svg import draw
+from innkeeper.errors import ConfigError
 
-PREFIX = "innkeeper-bench "
-BOOT = "boot"
-"""Row of the boot: power-on to the first line of userland's program, on the host's clock."""
-NS_PER_SECOND = 1_000_000_000
-
-
-@dataclass
-class SideResults:
-    """What one side did. Times in nanoseconds, one for each run."""
-
-    name: str
-    version: str
-    times_ns: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
-    checksums: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    ended: bool = False
-    """The last boot ran to its end."""
-
-    def take(self, line: TimedLine, *, count_boot: bool) -> None:
-        """Take a line of the guest's program. GuestError if it reports a failure; other lines are ignored."""
-        if not line.text.startswith(PREFIX):
-            return
-        match line.text[len(PREFIX) :].split():
-            case ["start"]:
-                self.ended = False
-                if count_boot:
-                    self.times_ns[BOOT].append(line.since_start_ns)
-            case ["result", name, elapsed, checksum] if elapsed.isdigit():
-                self.times_ns[name].append(int(elapsed))
-                self.checksums[name].add(checksum)
-            case ["failed", name, status]:
-                raise GuestError(f"the workload {name} failed in {self.version} with wait status {status}")
-            case ["end"]:
-                self.ended = True
-
-    def median_s(self, name: str) -> float:
-        """Median time of a workload, in seconds."""
-        return statistics.median(self.times_ns[name]) / NS_PER_SECOND
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table. `speed` is the peer's time over ours: above 1 we are faster."""
-
-    name: str
-    ours_s: float
-    peer_s: float | None
-    runs: int
-    same_checksum: bool
-
-    @property
-    def speed(self) -> float | None:
-        return None if self.peer_s is None else self.peer_s / self.ours_s
+TABLE_WIDTH = 140
+ORDER = {"cpu": 0, "float": 1, "os": 2}
+"""Of kinds, in the table."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """The outcome of one benchmark of our engine, beside a peer or alone."""
+    """The outcome of one benchmark of our engine: alone, beside a peer, beside the bare host."""
 
     ours: SideResults
-    peer: SideResults | None
+    peer: SideResults | None = None
     notes: Sequence[str] = ()
+    cold: SideResults | None = None
+    """Ours with an empty code cache, where `ours` had a filled one."""
+    native: SideResults | None = None
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    """Of each workload, see `workloads.Kind`; one that is not named is "cpu"."""
 
     def measurements(self) -> list[Row]:
-        """One row for each workload that every side ran, in the order of running; the boot last."""
-        peer = self.peer
-        names = [name for name in self.ours.times_ns if name != BOOT]
-        names += [BOOT] if BOOT in self.ours.times_ns else []
-        rows = []
-        for name in names:
-            if peer is not None and name not in peer.times_ns:
-                continue
-            sums = self.ours.checksums[name] | (peer.checksums[name] if peer else set())
-            peer_s = peer.median_s(name) if peer else None
-            rows.append(
-                Row(name, self.ours.median_s(name), peer_s, len(self.ours.times_ns[name]), len(sums) <= 1)
-            )
+        """One row for each workload that every machine ran: by kind, in the order of running; boots last."""
+        machines = [side for side in (self.ours, self.peer, self.cold) if side is not None]
+        names = [name for name in self.ours.times_ns if all(name in side.times_ns for side in machines)]
+        rows = sorted((self._row(name) for name in names if name != BOOT), key=lambda row: ORDER[row.kind])
+        if BOOT in names:
+            peer_s = self.peer.median_s(BOOT) if self.peer else None
+            for side in (self.cold, self.ours):
+                if side is not None:
+                    runs = len(side.times_ns[BOOT])
+                    rows.append(Row(side.boot_name, BOOT, side.median_s(BOOT), runs, peer_s))
         return rows
+
+    def _row(self, name: str) -> Row:
+        sides = [side for side in (self.ours, self.peer, self.cold, self.native) if side is not None]
+        return Row(
+            name,
+            self.kinds.get(name, "cpu"),
+            self.ours.median_s(name),
+            len(self.ours.times_ns[name]),
+            self.peer.median_s(name) if self.peer else None,
+            self.cold.median_s(name) if self.cold else None,
+            self.native.median_if_run_s(name) if self.native else None,
+            len(set().union(*(side.checksums.get(name, set()) for side in sides))) <= 1,
+        )
 
     @property
     def geometric_mean_speed(self) -> float | None:
         """Of all workloads (not the boot); None without a peer."""
-        speeds = [row.speed for row in self.measurements() if row.name != BOOT and row.speed is not None]
+        speeds = [row.speed for row in self.measurements() if not row.is_boot and row.speed is not None]
         return statistics.geometric_mean(speeds) if speeds else None
 
     @property
@@ -101,56 +69,90 @@ class Report:
         """Workloads whose checksum was not the same in every run on every side."""
         return [row.name for row in self.measurements() if not row.same_checksum]
 
+    @property
+    def title(self) -> str:
+        """Who is measured against whom."""
+        return self.ours.version + (f" against {self.peer.version}" if self.peer else "")
+
     def rows(self) -> list[dict[str, object]]:
         """For `--json`: a row each workload, then the summary."""
-        rows: list[dict[str, object]] = [
-            {
-                "name": row.name,
-                "seconds": round(row.ours_s, 6),
-                "peer_seconds": None if row.peer_s is None else round(row.peer_s, 6),
-                "speed": None if row.speed is None else round(row.speed, 4),
-                "runs": row.runs,
-                "same_checksum": row.same_checksum,
-            }
-            for row in self.measurements()
-        ]
+        rows = [_json_row(row) for row in self.measurements()]
         mean = self.geometric_mean_speed
-        rows.append(
-            {
-                "name": "summary",
-                "innkeeper": self.ours.version,
-                "peer": self.peer.version if self.peer else None,
-                "geometric_mean_speed": None if mean is None else round(mean, 4),
-                "notes": list(self.notes),
-            }
-        )
-        return rows
+        last: dict[str, object] = {
+            "name": "summary",
+            "innkeeper": self.ours.version,
+            "peer": self.peer.version if self.peer else None,
+            "native": self.native.version if self.native else None,
+            "geometric_mean_speed": None if mean is None else round(mean, 4),
+            **summary.rows_of(self.measurements()),
+            "notes": list(self.notes),
+        }
+        return [*rows, last]
 
     def table(self) -> str:
         """The table to print, plain text."""
         from rich.console import Console
-        from rich.table import Table
 
-        title = self.ours.version + (f" against {self.peer.version}" if self.peer else "")
-        table = Table(title=title, title_justify="left")
-        columns = ["workload", f"{self.ours.name} (s)"]
-        columns += [f"{self.peer.name} (s)", "speed"] if self.peer else []
-        for column in [*columns, "runs"]:
-            table.add_column(column, justify="left" if column == "workload" else "right")
-        for row in self.measurements():
-            wrong = "" if row.same_checksum else "  WRONG CHECKSUM"
-            cells = [row.name + wrong, f"{row.ours_s:.3f}"]
-            if row.peer_s is not None and row.speed is not None:
-                cells += [f"{row.peer_s:.3f}", f"{row.speed:.2f}"]
-            if row.name == BOOT:
-                table.add_section()
-            table.add_row(*cells, str(row.runs))
         out = io.StringIO()
-        console = Console(file=out, width=100, color_system=None)
-        console.print(table)
-        mean = self.geometric_mean_speed
-        if mean is not None:
-            console.print(f"Geometric mean of the workloads' speed: {mean:.2f} (1: as fast as the peer).")
-        for note in self.notes:
-            console.print(note)
+        console = Console(file=out, width=TABLE_WIDTH, color_system=None)
+        rows = self.measurements()
+        console.print(_table(self, rows))
+        for line in [*summary.lines(rows), *self.notes]:
+            console.print(line, soft_wrap=True, highlight=False, markup=False)
         return out.getvalue()
+
+    def svg(self) -> str:
+        """The speeds as a drawing. ConfigError without a peer: there is nothing to draw."""
+        if self.peer is None:
+            raise ConfigError("without a peer there are no speeds to draw", "add --against qemu")
+        return draw(self.title, self.peer.name, self.measurements(), self.notes)
+
+
+def _json_row(row: Row) -> dict[str, object]:
+    def rounded(value: float | None, digits: int) -> float | None:
+        return None if value is None else round(value, digits)
+
+    return {
+        "name": row.name,
+        "kind": row.kind,
+        "seconds": round(row.ours_s, 6),
+        "peer_seconds": rounded(row.peer_s, 6),
+        "cold_seconds": rounded(row.cold_s, 6),
+        "native_seconds": rounded(row.native_s, 6),
+        "speed": rounded(row.speed, 4),
+        "cold_speed": rounded(row.cold_speed, 4),
+        "native_factor": rounded(row.native_factor, 3),
+        "runs": row.runs,
+        "same_checksum": row.same_checksum,
+    }
+
+
+def _table(report: Report, rows: Sequence[Row]) -> object:
+    from rich.table import Table
+
+    table = Table(title=report.title, title_justify="left")
+    longest = max([1.0, *(row.speed for row in rows if row.speed is not None)])
+    peer, native, cold = report.peer, report.native, report.cold
+    columns = [("workload", True), ("kind", True), (f"{report.ours.name} (s)", True)]
+    columns += [("cold (s)", cold is not None), (f"{peer.name if peer else ''} (s)", peer is not None)]
+    columns += [("native (s)", native is not None), ("/ native", native is not None)]
+    columns += [("speed", peer is not None), ("", peer is not None), ("runs", True)]
+    for title, is_shown in columns:
+        if is_shown:
+            left = title in ("workload", "kind", "")
+            table.add_column(title, justify="left" if left else "right", no_wrap=True)
+    kind = ""
+    for row in rows:
+        if kind and row.kind != kind:
+            table.add_section()
+        kind = row.kind
+        cells = [row.name + ("" if row.same_checksum else "  WRONG CHECKSUM"), row.kind]
+        cells += [_number(row.ours_s, 3), _number(row.cold_s, 3), _number(row.peer_s, 3)]
+        cells += [_number(row.native_s, 3), _number(row.native_factor, 1), _number(row.speed, 2)]
+        cells += ["" if row.speed is None else bar(row.speed, longest), str(row.runs)]
+        table.add_row(*(c for c, (_, is_shown) in zip(cells, columns, strict=True) if is_shown))
+    return table
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"

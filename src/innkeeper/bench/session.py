@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from innkeeper.bench.report import Report, SideResults
-from innkeeper.bench.side import GuestRun, Side
-from innkeeper.bench.workloads import GUEST_PATH, compile_program, select, workload_archive
+from innkeeper.bench.report import Report
+from innkeeper.bench.results import SideResults
+from innkeeper.bench.side import GuestRun, Side, Sides
+from innkeeper.bench.workloads import GUEST_PATH, all_workloads, compile_program, select, workload_archive
 from innkeeper.errors import ConfigError, GuestError
 from innkeeper.images import BootFiles, join_initrd
 
-BOOTS_EACH_SIDE = 3
-REPEATS = 6
+BOOTS_EACH_SIDE = 5
+REPEATS = 5
+BOOT_IMAGE = "small"
+"""The image whose boot is timed."""
 CPUS = 1
 MEMORY_BYTES = 1 << 30
 BOOT_TIMEOUT_S = 120.0
@@ -51,24 +54,26 @@ class Session:
 
 
 def run_sessions(
-    sides: Sequence[Side], sessions: Sequence[Session], repeats: int, report: ReportProgress
+    sides: Sequence[Side], sessions: Sequence[Session], rounds: Sequence[int], report: ReportProgress
 ) -> list[SideResults]:
-    """Run every session on every side, alternating, `repeats` times each workload in all."""
-    boots = min(BOOTS_EACH_SIDE, repeats)
-    rounds = [repeats // boots + (number < repeats % boots) for number in range(boots)]
-    results = [SideResults(side.name, side.version) for side in sides]
+    """Run every session on every side, alternating: a boot of each side for each of `rounds`.
+
+    `rounds` says how often a boot runs each workload.
+    """
+    results = [SideResults(side.name, side.version, side.code_cache) for side in sides]
     archive = workload_archive(compile_program())
-    total = len(sides) * sum(len(session.workloads) + session.count_boot for session in sessions) * repeats
+    each = [len(session.workloads) + session.count_boot for session in sessions]
+    total = len(sides) * sum(each) * sum(rounds)
     done = 0
     title = "Measuring"
-    for session in sessions:
-        for number in range(boots):
-            guest = session.guest_run(archive, rounds[number])
+    for session, amount in zip(sessions, each, strict=True):
+        for number, count in enumerate(rounds):
+            guest = session.guest_run(archive, count)
             for side, result in zip(sides, results, strict=True):
-                title = f"Measuring {side.version}, {session.image}, boot {number + 1} of {boots}"
+                title = f"Measuring {side.version}, {session.image}, boot {number + 1} of {len(rounds)}"
                 report(title, done, total)
                 _run_once(side, guest, result, session)
-                done += (len(session.workloads) + session.count_boot) * rounds[number]
+                done += amount * count
     report(title, total, total)
     return results
 
@@ -84,35 +89,55 @@ def plan(
     only: list[str] | None, boot_files: Callable[[str], BootFiles | None]
 ) -> tuple[list[Session], list[str]]:
     """The sessions to run and notes about what is left out. ConfigError if nothing is left."""
-    compiled, commands = select(only)
     sessions, notes = [], []
-    small = boot_files("small")
-    if compiled and small is not None:
-        sessions.append(Session("small", small, compiled, count_boot=True))
-    debian = boot_files("debian") if commands else None
-    if debian is not None:
-        arguments = [f"{name}={command}" for name, command in commands.items()]
-        sessions.append(Session("debian", debian, arguments, count_boot=False))
-    elif commands:
-        notes.append(f"Not measured: {', '.join(commands)} (run `inn images pull debian` first).")
+    wanted = select(only)
+    for image in GUEST_PATH:
+        workloads = [workload for workload in wanted if workload.image == image]
+        boot = boot_files(image) if workloads else None
+        if boot is not None:
+            arguments = [workload.argument for workload in workloads]
+            sessions.append(Session(image, boot, arguments, count_boot=image == BOOT_IMAGE))
+        elif workloads:
+            names = ", ".join(workload.name for workload in workloads)
+            notes.append(f"Not measured: {names} (run `inn images pull {image}` first).")
     if not sessions:
         raise ConfigError("there is nothing to measure", "; ".join(notes) or "leave out --only")
     return sessions, notes
 
 
+def rounds_of_boots(repeats: int, sides: Sequence[Side]) -> list[int]:
+    """How often each boot runs each workload, `repeats` times in all. ConfigError if that is less than once.
+
+    With an empty code cache only the first run of a boot is a cold one: then each has a boot of its own.
+    """
+    if repeats < 1:
+        raise ConfigError(f"{repeats} repeats are too few", "give 1 or more")
+    is_cold = any(side.code_cache == "cold" for side in sides)
+    boots = repeats if is_cold else min(BOOTS_EACH_SIDE, repeats)
+    return [repeats // boots + (number < repeats % boots) for number in range(boots)]
+
+
 def run_bench(
-    sides: Sequence[Side],
+    sides: Sides,
     sessions: Sequence[Session],
     *,
     repeats: int = REPEATS,
     notes: Sequence[str] = (),
     report: ReportProgress = lambda title, done, total: None,
 ) -> Report:
-    """Run `sessions` on our side, or ours and a peer's; each workload `repeats` (>= 1) times on each."""
-    if repeats < 1:
-        raise ConfigError(f"{repeats} repeats are too few", "give 1 or more")
-    first, *others = run_sessions(sides, sessions, repeats, report)
-    result = Report(first, others[0] if others else None, tuple(notes))
+    """Run `sessions` on every side; each workload `repeats` (>= 1) times on each."""
+    there = sides.all()
+    rounds = rounds_of_boots(repeats, there)
+    results = iter(run_sessions(there, sessions, rounds, report))
+    ours = next(results)
+    result = Report(
+        ours,
+        next(results) if sides.peer else None,
+        tuple(notes),
+        cold=next(results) if sides.cold else None,
+        native=next(results) if sides.native else None,
+        kinds={workload.name: workload.kind for workload in all_workloads()},
+    )
     wrong = result.wrong
     if wrong:
         result = replace(result, notes=[*notes, f"WRONG RESULTS: checksums differ in {', '.join(wrong)}."])

@@ -6,7 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
+
+CodeCacheState = Literal["", "cold", "warm"]
+"""Where a measurement says what the optimising tier has compiled before: nothing, or the same workloads."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,27 @@ class Side(Protocol):
 
     name: str
     version: str
+    code_cache: CodeCacheState
 
     def run(self, guest: GuestRun, on_line: Callable[[TimedLine], None]) -> None:
         """Boot, hand over each line of the command's standard output as it comes, return once powered off.
 
         InnkeeperError if that fails. Power-on is when this is called.
         """
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Who takes part. `cold` is ours too, where `ours` has a filled code cache; `native` is the bare host."""
+
+    ours: Side
+    peer: Side | None = None
+    cold: Side | None = None
+    native: Side | None = None
+
+    def all(self) -> list[Side]:
+        """Those that there are, in this order."""
+        return [side for side in (self.ours, self.peer, self.cold, self.native) if side is not None]
 
 
 class NanosecondClock(Protocol):

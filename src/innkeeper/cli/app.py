@@ -202,6 +202,11 @@ def _bench(
     profile: Annotated[
         bool, typer.Option("--profile", help="Say instead where the time of each workload goes.")
     ] = False,
+    cold: Annotated[bool, typer.Option("--cold", help="Measure with an empty code cache.")] = False,
+    warm: Annotated[bool, typer.Option("--warm", help="Measure with a filled code cache.")] = False,
+    svg: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the speeds into this file too.")
+    ] = None,
     as_json: Json = False,
 ) -> Action:
     """Measure the engine.
@@ -211,8 +216,9 @@ def _bench(
     from innkeeper.cli import bench
     from innkeeper.cli.parts import BenchRequest
 
-    request = BenchRequest(against, tuple(only or ()), repeats, profile)
-    return lambda: bench.measure(context.obj.parts, request, as_json)
+    code_caches = bench.code_caches(cold=cold, warm=warm)
+    request = BenchRequest(against, tuple(only or ()), repeats, profile, code_caches)
+    return lambda: bench.measure(context.obj.parts, request, as_json, svg)
 
 
 @app.command("doctor")

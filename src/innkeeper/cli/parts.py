@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from innkeeper.cli.doctor import Check
@@ -137,14 +137,25 @@ class BenchReport(Protocol):
     def rows(self) -> list[dict[str, object]]: ...
 
 
+@runtime_checkable
+class DrawableReport(BenchReport, Protocol):
+    """Speeds that can be drawn too."""
+
+    def svg(self) -> str: ...
+
+
 @dataclass(frozen=True)
 class BenchRequest:
-    """What `inn bench` is asked for. `only`: workloads, empty for all; `repeats` None: as many as usual."""
+    """What `inn bench` is asked for. `only`: workloads, empty for all; `repeats` None: as many as usual.
+
+    `code_caches`: with which state of the code cache, empty for the user's own as it is.
+    """
 
     against: str | None = None
     only: tuple[str, ...] = ()
     repeats: int | None = None
     profile: bool = False
+    code_caches: tuple[Literal["cold", "warm"], ...] = ()
 
 
 def measure(request: BenchRequest, progress: ProgressDisplay) -> BenchReport:
@@ -155,7 +166,11 @@ def measure(request: BenchRequest, progress: ProgressDisplay) -> BenchReport:
     if request.profile:
         return bench.measure_profile(progress=progress.report, only=only)
     return bench.measure(
-        against=request.against, progress=progress.report, repeats=request.repeats, only=only
+        against=request.against,
+        progress=progress.report,
+        repeats=request.repeats,
+        only=only,
+        code_caches=request.code_caches,
     )
 
 

@@ -7,7 +7,8 @@ import json
 
 import pytest
 
-from innkeeper.bench.report import BOOT, Report, SideResults
+from innkeeper.bench.report import Report
+from innkeeper.bench.results import BOOT, SideResults
 from innkeeper.bench.side import LineSplitter, TimedLine
 from innkeeper.errors import GuestError
 
@@ -54,6 +55,43 @@ def test_another_checksum_is_seen() -> None:
     assert report.wrong == ["sieve"]
     assert "WRONG" in report.table()
     assert [row["same_checksum"] for row in report.rows() if row["name"] == "sieve"] == [False]
+
+
+def test_the_bare_host_is_a_column() -> None:
+    native = SideResults("native", "native (cc 1.0)")
+    native.take(TimedLine("innkeeper-bench result sieve 10 aa", 0), count_boot=True)
+    report = Report(side("ours", 1), side("peer", 1), native=native, kinds={"fork": "os"})
+    by_name = {row.name: row for row in report.measurements()}
+    assert by_name["sieve"].native_factor == pytest.approx(3)
+    assert by_name["fork"].native_factor is None
+    assert "native (s)" in report.table()
+    assert report.rows()[0]["native_factor"] == 3 and report.rows()[1]["native_seconds"] is None
+    native.checksums["sieve"].add("dd")
+    assert report.wrong == ["sieve"]
+
+
+def test_summary_by_kind() -> None:
+    report = Report(side("ours", 1), side("peer", 2), kinds={"fork": "os"})
+    assert report.rows()[-1]["cpu"] == {
+        "geometric_mean_speed": 2,
+        "minimum_speed": 2,
+        "slowest": "sieve",
+        "speeds": {"sieve": 2},
+    }
+    text = report.table()
+    assert "CPU-bound: geometric mean 2.00, slowest 2.00 (sieve)." in text
+    assert "OS-bound: fork 4.00." in text and "Boot: boot 2.00." in text
+    assert "Linear algebra" not in text
+
+
+def test_cold_and_warm() -> None:
+    ours, cold = side("ours", 1), side("ours", 2)
+    ours.code_cache, cold.code_cache = "warm", "cold"
+    report = Report(ours, side("peer", 2), cold=cold)
+    assert [row.name for row in report.measurements()] == ["sieve", "fork", "boot_cold", "boot_warm"]
+    assert "Boot: boot_cold 1.00, boot_warm 2.00." in report.table()
+    assert "slowest 1.00 (sieve), with an empty code cache." in report.table()
+    assert report.rows()[0]["cold_speed"] == 1
 
 
 def test_rows_are_json() -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from innkeeper.bench import session, workloads
-from innkeeper.bench.session import Session, plan, run_bench
-from innkeeper.bench.side import GuestRun, TimedLine
+from innkeeper.bench import session
+from innkeeper.bench.session import Session, plan, rounds_of_boots, run_bench
+from innkeeper.bench.side import CodeCacheState, GuestRun, Sides, TimedLine
 from innkeeper.errors import ConfigError, GuestError
 from innkeeper.images import BootFiles
 
@@ -18,8 +18,17 @@ from innkeeper.images import BootFiles
 class ScriptedSide:
     """Answers as the guest's program would, `time_ns` for each run."""
 
-    def __init__(self, name: str, time_ns: int, log: list[str], *, ends: bool = True) -> None:
+    def __init__(
+        self,
+        name: str,
+        time_ns: int,
+        log: list[str],
+        *,
+        ends: bool = True,
+        code_cache: CodeCacheState = "",
+    ) -> None:
         self.name = name
+        self.code_cache = code_cache
         self.version = name
         self._time_ns = time_ns
         self._log = log
@@ -46,28 +55,47 @@ def boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BootFiles:
 
 def test_sides_alternate_and_each_workload_runs_as_often(boot: BootFiles) -> None:
     log: list[str] = []
-    sides = [ScriptedSide("a", 20, log), ScriptedSide("b", 10, log)]
-    report = run_bench(sides, [Session("small", boot, ["sieve", "nbody"], True)], repeats=5)
-    assert log == ["a", "b"] * 3
+    sides = Sides(ScriptedSide("a", 20, log), ScriptedSide("b", 10, log))
+    report = run_bench(sides, [Session("small", boot, ["sieve", "fork_exit"], True)], repeats=7)
+    assert log == ["a", "b"] * 5
     assert {name: len(times) for name, times in report.ours.times_ns.items()} == {
-        "boot": 3,
-        "sieve": 5,
-        "nbody": 5,
+        "boot": 5,
+        "sieve": 7,
+        "fork_exit": 7,
     }
     assert report.geometric_mean_speed == pytest.approx(0.5)
+    assert [row.kind for row in report.measurements()] == ["cpu", "os", "boot"]
+
+
+def test_all_sides_find_their_place(boot: BootFiles) -> None:
+    sides = Sides(
+        ours=ScriptedSide("warm", 10, [], code_cache="warm"),
+        peer=ScriptedSide("peer", 40, []),
+        cold=ScriptedSide("cold", 20, [], code_cache="cold"),
+        native=ScriptedSide("native", 2, []),
+    )
+    report = run_bench(sides, [Session("small", boot, ["sieve"], True)], repeats=1)
+    sieve, cold, warm = report.measurements()
+    assert (sieve.speed, sieve.cold_speed, sieve.native_factor) == pytest.approx((4, 2, 5))
+    assert (cold.name, cold.speed, warm.name, warm.speed) == ("boot_cold", 2, "boot_warm", 4)
+
+
+def test_with_an_empty_cache_each_run_has_a_boot_of_its_own() -> None:
+    assert rounds_of_boots(7, [ScriptedSide("a", 1, [])]) == [2, 2, 1, 1, 1]
+    assert rounds_of_boots(7, [ScriptedSide("a", 1, [], code_cache="cold")]) == [1] * 7
 
 
 def test_a_guest_that_stops_early_is_an_error(boot: BootFiles) -> None:
     one = Session("small", boot, ["sieve"], True)
     with pytest.raises(GuestError, match="before its workloads had ended"):
-        run_bench([ScriptedSide("a", 1, [], ends=False)], [one], repeats=1)
+        run_bench(Sides(ScriptedSide("a", 1, [], ends=False)), [one], repeats=1)
 
 
 def test_progress_ends_at_its_total(boot: BootFiles) -> None:
     seen: list[tuple[int, int]] = []
     one = Session("small", boot, ["sieve"], True)
     run_bench(
-        [ScriptedSide("a", 1, [])],
+        Sides(ScriptedSide("a", 1, [])),
         [one],
         repeats=4,
         report=lambda title, done, total: seen.append((done, total)),
@@ -76,13 +104,23 @@ def test_progress_ends_at_its_total(boot: BootFiles) -> None:
     assert seen == sorted(seen)
 
 
-def test_plan_leaves_debian_out_with_a_note(boot: BootFiles) -> None:
+def test_plan_leaves_images_out_with_a_note(boot: BootFiles) -> None:
     sessions, notes = plan(None, lambda name: boot if name == "small" else None)
     assert [one.image for one in sessions] == ["small"]
-    assert "inn images pull debian" in notes[0]
-    both, none = plan(None, lambda name: boot)
-    assert [one.image for one in both] == ["small", "debian"]
+    assert "inn images pull debian" in notes[0] and "python3_start" in notes[0]
+    assert "inn images pull build" in notes[1] and "gcc" in notes[1]
+    every, none = plan(None, lambda name: boot)
+    assert [(one.image, one.count_boot) for one in every] == [
+        ("small", True),
+        ("debian", False),
+        ("build", False),
+    ]
     assert none == []
+
+
+def test_plan_with_nothing_left_says_what_is_missing(boot: BootFiles) -> None:
+    with pytest.raises(ConfigError, match="inn images pull build"):
+        plan(["gcc"], lambda name: None)
 
 
 def test_plan_refuses_an_unknown_name(boot: BootFiles) -> None:
@@ -92,11 +130,4 @@ def test_plan_refuses_an_unknown_name(boot: BootFiles) -> None:
 
 def test_at_least_one_repeat(boot: BootFiles) -> None:
     with pytest.raises(ConfigError):
-        run_bench([ScriptedSide("a", 1, [])], [Session("small", boot, ["sieve"], True)], repeats=0)
-
-
-def test_every_listed_workload_has_a_source() -> None:
-    names = workloads.compiled_names()
-    assert len(names) >= 10
-    sources = {path.stem for path in workloads.SOURCES.glob("*.c")}
-    assert set(names) == sources - {"runner"}
+        run_bench(Sides(ScriptedSide("a", 1, [])), [Session("small", boot, ["sieve"], True)], repeats=0)

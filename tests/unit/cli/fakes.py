@@ -63,6 +63,9 @@ class FakeReport:
     def rows(self) -> list[dict[str, object]]:
         return [{"workload": "boot", "peer": self.against}]
 
+    def svg(self) -> str:
+        return "<svg/>"
+
 
 @dataclass
 class FakeHost:

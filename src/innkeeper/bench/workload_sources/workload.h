@@ -26,4 +26,7 @@ static inline uint64_t next_random(uint64_t *state)
 
 /* Stop the process with a message: a workload that fails must not look fast. */
 void fail(const char *what) __attribute__((noreturn));
+
+/* The argument with which the program does nothing. */
+#define EXIT_AT_ONCE "--exit"
 #endif
