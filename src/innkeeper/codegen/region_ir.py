@@ -98,6 +98,11 @@ class SiteBuilder(InstructionBuilder):
         self.out.do(f"br i1 {condition}, label %{hit}, label %{self.side}, !prof !2")
         self.out.lines.append(f"{hit}:")
 
+    def do_fence(self, effect: Expr) -> None:
+        """LLVM, which sees both sides of it, must keep the order that the host keeps by itself."""
+        self.out.do('fence syncscope("singlethread") acq_rel')
+        super().do_fence(effect)
+
     def do_jump(self, effect: Expr) -> bool:
         target = self.site.target
         if target is not None:

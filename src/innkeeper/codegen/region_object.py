@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import dataclass
+from operator import index as whole
 from typing import Any
 
 from elftools.elf.elffile import ELFFile
@@ -17,12 +18,18 @@ from elftools.elf.relocation import RelocationSection
 from innkeeper.codegen import layout as at
 from innkeeper.codegen.llvm import compile_object
 from innkeeper.codegen.region_flow import with_loop_entries
-from innkeeper.codegen.region_ir import region_ir
+from innkeeper.codegen.region_ir import STUBS, region_ir
 from innkeeper.codegen.region_shape import LIMIT_INSTRUCTIONS, Shape, shape_of
 from innkeeper.codegen.stencil import StencilError
+from innkeeper.spec.riscv import PAGE_BYTES
 
 _R_PC32, _R_PLT32 = 2, 4
 _PC_RELATIVE = (_R_PC32, _R_PLT32)
+LIMIT_CODE_BYTES = 1 << 20
+"""Code and constants of one region at most; 200 instructions take some ten thousand."""
+LIMIT_BYTES = 2 * LIMIT_CODE_BYTES
+"""A region as bytes at most."""
+_STUBS = frozenset(at.STUB_NAMES.index(name) for name in STUBS)
 
 
 @dataclass(frozen=True)
@@ -30,13 +37,29 @@ class RegionCode:
     """`code` with its constants; `stubs`: (offset of a 32-bit displacement, index of the stub, addend).
 
     `entries` are (offset in the guest's page, offset in `code`), `lines` the 64-byte lines of the page that
-    it was made from.
+    it was made from. ValueError for what could not be put in place without harm.
     """
 
     code: bytes
     stubs: tuple[tuple[int, int, int], ...]
     entries: tuple[tuple[int, int], ...]
     lines: int
+
+    def __post_init__(self) -> None:
+        size = len(self.code)
+        stubs_good = all(
+            0 <= place <= size - 4 and stub in _STUBS and -(1 << 31) <= addend < 1 << 31
+            for place, stub, addend in self.stubs
+        )
+        entries_good = all(
+            offset in range(0, PAGE_BYTES, 2) and 0 <= place < size and self.lines >> (offset >> 6) & 1
+            for offset, place in self.entries
+        )
+        few = len(self.stubs) <= size and 0 < len(self.entries) <= PAGE_BYTES // 2
+        if not (0 < size <= LIMIT_CODE_BYTES and few and 0 < self.lines < 1 << 64):
+            raise ValueError("a region without code or entries, or a larger one than there may be")
+        if not (stubs_good and entries_good):
+            raise ValueError("a region that reaches outside of itself")
 
     def to_bytes(self) -> bytes:
         """A header line in JSON, then the code."""
@@ -45,12 +68,15 @@ class RegionCode:
 
     @staticmethod
     def from_bytes(data: bytes) -> RegionCode:
-        """What `to_bytes` gave. ValueError or KeyError if it is something else."""
+        """What `to_bytes` gave. ValueError if it is something else."""
         header, _, code = data.partition(b"\n")
-        facts = json.loads(header)
-        stubs = tuple((int(a), int(b), int(c)) for a, b, c in facts["stubs"])
-        entries = tuple((int(a), int(b)) for a, b in facts["entries"])
-        return RegionCode(code, stubs, entries, int(facts["lines"]))
+        try:
+            facts = json.loads(header)
+            stubs = tuple((whole(a), whole(b), whole(c)) for a, b, c in facts["stubs"])
+            entries = tuple((whole(a), whole(b)) for a, b in facts["entries"])
+            return RegionCode(code, stubs, entries, whole(facts["lines"]))
+        except (KeyError, TypeError, RecursionError) as error:
+            raise ValueError("not a region") from error
 
 
 def compile_region(

@@ -192,6 +192,6 @@ def enter_region(e: Words, d: Words, page: int) -> int:
         store32(page + CODE_PAGE_BASELINE + offset, REGION_ONLY)
         at += 2
     store64(page, load64(page) | d[REGION_LINES])
-    e[SHARED_EPOCH] = e[SHARED_EPOCH] + 1
     e[REGIONS] = e[REGIONS] + 1
-    return address_of(e)
+    # Atomic, because `forget_written` counts without the lock.
+    return atomic_add64(address_of(e) + 8 * SHARED_EPOCH, 1)

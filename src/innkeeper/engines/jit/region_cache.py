@@ -50,6 +50,9 @@ class RegionCache:
         path = self.path(page)
         try:
             private_folder(self._folder)
+        except OSError:
+            return None
+        try:
             data = read_private(path, _DIGEST_BYTES + LIMIT_BYTES)
         except FileNotFoundError:
             return None
@@ -87,7 +90,7 @@ class RegionCache:
     def trim(self) -> None:
         """Delete what was not used for longest until the rest is within the limit."""
         found = []
-        for path in self._folder.glob(f"*/*{_SUFFIX}"):
+        for path in self._folder.glob("*/*"):  # what a writer left half-written too
             with contextlib.suppress(OSError):
                 status = path.stat()
                 found.append((status.st_mtime_ns, status.st_size, path))
