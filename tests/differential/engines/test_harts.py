@@ -19,7 +19,7 @@ from tests.differential.engines.forced import RegionForcer, instruction_offsets,
 BASE = 0x8000_0000
 COUNTERS = BASE + 0x8000
 ROUNDS = 200_000
-MORE_ROUNDS = 4_000_000
+MORE_ROUNDS = 10_000_000
 JOIN_TIMEOUT_S = 60
 PROGRAM = f"""
     li x5, {COUNTERS}
@@ -65,10 +65,14 @@ def test_regions_that_come_and_go(hart_count: int, rng: random.Random) -> None:
         engine = JitEngine(ram)
         forcer = RegionForcer(engine)
         offsets = instruction_offsets(CODE, 0, len(CODE))
+        regions = [random_entries(rng, offsets, (CODE.index(LOOP),)) for _ in range(4)]
+        ram.write(BASE, CODE)
+        for entries in regions:  # compiled now, so that they come fast later
+            assert forcer.force(BASE, entries)
 
         def disturb() -> None:
             if rng.random() < 0.7:
-                forcer.force(BASE, random_entries(rng, offsets, (CODE.index(LOOP),)))
+                forcer.force(BASE, rng.choice(regions))
             else:
                 engine.memory_written(BASE + rng.choice(offsets), 4)
 
@@ -96,7 +100,6 @@ def run_harts(engine: JitEngine, hart_count: int, rounds: int, disturb: Callable
         reasons.append(reason)
 
     threads = [threading.Thread(target=run, args=(i,)) for i in range(hart_count)]
-    disturb()
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads[:1]):
