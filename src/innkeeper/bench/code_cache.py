@@ -53,7 +53,7 @@ class CodeCache:
     def start(self, engine: JitEngine) -> None:
         """Have the engine's hot code compiled and kept here."""
         client = CompileClient(self.version, self.folder)
-        engine.start_optimizer(client.compile, client.close)
+        engine.start_optimizer(client.compile, client.give_up)
 
     def _forget_worker(self) -> None:
         """It ends by itself when nobody is connected for a while; its socket is not needed any more."""

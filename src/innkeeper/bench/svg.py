@@ -94,6 +94,7 @@ def _bar(row: Row, y: int, longest: float) -> Iterator[str]:
     width = max(1.0, round(end - LEFT, 1))
     yield _text(LEFT - 8, y + 15, row.name, anchor="end")
     yield f'<rect x="{LEFT}" y="{y + 4}" width="{width}" height="{BAR_HEIGHT}" fill="{colour}"/>'
-    yield _text(end + 6, y + 15, f"{speed:.2f}", more=' font-weight="bold"')
+    # Not across the peer's line.
+    yield _text(max(end, _position(1, longest)) + 6, y + 15, f"{speed:.2f}", more=' font-weight="bold"')
     if row.native_factor is not None:
         yield _text(WIDTH - 16, y + 15, f"{row.native_factor:.1f} \u00d7 native", fill=FAINT, anchor="end")

@@ -20,8 +20,8 @@
 #define WORKLOADS(DO) \
     DO(integer_mix, 90, CPU) DO(string_records, 2400000, CPU) DO(sieve, 20, CPU) DO(quicksort, 5, CPU) \
     DO(fibonacci, 35, CPU) DO(interpreter, 3, CPU) DO(regular_expression, 25, CPU) DO(compress, 10, CPU) \
-    DO(sha256, 6, CPU) DO(memory_stream, 50, CPU) DO(pointer_chase, 16, CPU) DO(nbody, 300000, CPU) \
-    DO(matrix_multiply, 8, FLOAT) DO(linear_solve, 40, FLOAT) \
+    DO(sha256, 6, CPU) DO(memory_stream, 30, CPU) DO(pointer_chase, 16, CPU) DO(nbody, 300000, CPU) \
+    DO(matrix_multiply, 6, FLOAT) DO(linear_solve, 40, FLOAT) \
     DO(system_calls, 90000, OS) DO(page_faults, 20, OS) DO(fork_exit, 500, OS) DO(fork_exec, 200, OS) \
     DO(pipe_ping_pong, 15000, OS) DO(pipe_throughput, 256, OS) DO(context_switch, 3000, OS)
 
