@@ -31,8 +31,11 @@ MAX_FAILURES = 3
 
 def runtime_folder() -> Path:
     """The folder for sockets of this user, made if need be. OSError if it is not only the user's."""
-    base = os.environ.get("XDG_RUNTIME_DIR")
-    folder = Path(base) / "innkeeper" if base else Path(tempfile.gettempdir()) / f"innkeeper-{os.getuid()}"
+    base = os.environ.get("XDG_RUNTIME_DIR", "")
+    if os.path.isabs(base):  # the XDG specification: others are to be ignored
+        folder = Path(base) / "innkeeper"
+    else:
+        folder = Path(tempfile.gettempdir()) / f"innkeeper-{os.getuid()}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
