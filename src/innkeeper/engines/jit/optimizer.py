@@ -143,7 +143,7 @@ class Optimizer:
         while not self._stopping:
             self._look_up_warm_pages()
             hot = [(page.fresh, address) for address, page in self._pages.items() if self._is_hot(page)]
-            if not hot:
+            if not hot or self._stopping:
                 return
             _, address = max(hot)
             self._compile_page(address, self._pages[address])
