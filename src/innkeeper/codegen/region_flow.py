@@ -58,6 +58,21 @@ class Flow:
                     way.append((following, iter(self.successors[following])))
         return heads
 
+    def looping(self) -> set[int]:
+        """The blocks from which control may come back to them."""
+        found = set()
+        for start in self.successors:
+            seen: set[int] = set()
+            waiting = list(self.successors[start])
+            while waiting and start not in seen:
+                at = waiting.pop()
+                if at not in seen:
+                    seen.add(at)
+                    waiting += self.successors[at]
+            if start in seen:
+                found.add(start)
+        return found
+
     def cost(self, at: int) -> int:
         """Instructions on the longest way from the block at `at` to the next checked block."""
         if at not in self._costs:  # as deep as the way has blocks, which LIMIT_INSTRUCTIONS bounds

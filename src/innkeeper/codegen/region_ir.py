@@ -20,7 +20,9 @@ from innkeeper.codegen.region_shape import Block, Shape, Site
 from innkeeper.codegen.stencil_ir import PARAMETERS, InstructionBuilder, look_up, tail
 from innkeeper.ir.value import Expr, Value
 from innkeeper.isa.riscv import state
+from innkeeper.spec.riscv import PAGE_BYTES
 
+LONGEST_ACCESS_BYTES = 8
 INVARIANT = "!invariant.load !4"
 METADATA = """
 attributes #0 = { nounwind strictfp "no-builtins" }
@@ -90,6 +92,46 @@ class SiteBuilder(InstructionBuilder):
     def load_unchanging(self, kind: str, pointer: str) -> str:
         return self.out.emit(f"load {kind}, ptr {pointer}, {INVARIANT}")
 
+    def host_pointer(self, effect: Expr, size_bytes: int, tag: int, aligned: bool) -> str:
+        """In a loop, the page that the same base register led to last comes before the TLB.
+
+        A page is known by its address, where it is on the host, and how much of it accesses may begin in: 0
+        while none is known, else all but the last bytes.
+        """
+        cache = None if aligned else self.region.page_cache(self.site, tag)
+        if cache is None:
+            return super().host_pointer(effect, size_bytes, tag, aligned)
+        out, address = self.out, self.value(effect.args[0])
+        inside = out.emit(f"sub i64 {address}, {out.emit(f'load i64, ptr {cache}.page')}")
+        near = out.emit(f"icmp ult i64 {inside}, {out.emit(f'load i64, ptr {cache}.room')}")
+        known, other, ready = out.label("known"), out.label("other"), out.label("ready")
+        out.do(f"br i1 {near}, label %{known}, label %{other}, !prof !2")
+        out.lines.append(f"{known}:")
+        fast = out.emit(f"add i64 {out.emit(f'load i64, ptr {cache}.host')}, {inside}")
+        out.do(f"br label %{ready}")
+        slow = self.look_up_page(effect, size_bytes, tag, cache, (other, ready))
+        out.lines.append(f"{ready}:")
+        host = out.emit(f"phi i64 [ {fast}, %{known} ], [ {slow}, %{other}.done ]")
+        return out.emit(f"inttoptr i64 {host} to ptr")
+
+    def look_up_page(
+        self, effect: Expr, size_bytes: int, tag: int, cache: str, labels: tuple[str, str]
+    ) -> str:
+        """Off the usual path: find the page in the TLB and remember it in `cache`."""
+        out, address = self.out, self.value(effect.args[0])
+        usual, out.lines = out.lines, [f"{labels[0]}:"]
+        host = out.emit(f"ptrtoint ptr {super().host_pointer(effect, size_bytes, tag, False)} to i64")
+        offset = out.emit(f"and i64 {address}, {PAGE_BYTES - 1}")
+        out.do(f"store i64 {out.emit(f'sub i64 {address}, {offset}')}, ptr {cache}.page")
+        out.do(f"store i64 {out.emit(f'sub i64 {host}, {offset}')}, ptr {cache}.host")
+        out.do(f"store i64 {PAGE_BYTES - LONGEST_ACCESS_BYTES + 1}, ptr {cache}.room")
+        out.do(f"br label %{labels[0]}.done")
+        out.lines.append(f"{labels[0]}.done:")
+        out.do(f"br label %{labels[1]}")
+        out.rare += out.lines
+        out.lines = usual
+        return host
+
     def leave_unless(self, condition: str, address: str) -> None:
         if self.side is None:
             self.side = self.out.label("side")
@@ -133,7 +175,21 @@ class RegionBuilder:
         self.hammocks: dict[int, Block] = {}
         """What is folded into the branch at an offset."""
 
+        self.looping = self.flow.looping()
+        self.block = -1
+        """Offset of the block that is being built."""
+        self.caches: set[str] = set()
+
     # What a SiteBuilder asks for.
+
+    def page_cache(self, site: Site, tag: int) -> str | None:
+        """The prefix of the slots for the page that a base register led to last; None outside of loops."""
+        base = site.decoded.operands.get("rs1", 0)
+        if self.block not in self.looping or base == 0:
+            return None
+        name = f"%page.{tag}.{base}"
+        self.caches.add(name)
+        return name
 
     def register(self, letter: str, number: int) -> str:
         """The slot of a guest register."""
@@ -223,6 +279,9 @@ class RegionBuilder:
             name, index = f"%{letter}{number}", (state.X if letter == "x" else state.F) + number
             lines.append(f"  {name} = alloca i64")
             lines.append(f"  {name}.at = getelementptr i64, ptr %hart, i64 {index}")
+        for name in sorted(self.caches):
+            lines += [f"  {name}.{part} = alloca i64" for part in ("page", "host", "room")]
+            lines += [f"  store i64 0, ptr {name}.{part}" for part in ("page", "host", "room")]
         cases = " ".join(f"i64 {n}, label %enter{o}" for n, o in enumerate(self.shape.entries))
         lines.append(f"  switch i64 %a, label %enter{self.shape.entries[0]} [ {cases} ]")
         live = self.flow.live_registers()
@@ -237,6 +296,7 @@ class RegionBuilder:
 
     def build_block(self, block: Block) -> None:
         out = self.out
+        self.block = block.offset
         out.lines.append(f"block{block.offset}:")
         if block.offset in self.flow.checked:
             short = out.emit(f"icmp slt i64 {self.budget()}, {self.flow.cost(block.offset)}")
