@@ -4,6 +4,7 @@
 import tomllib
 from dataclasses import dataclass
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any, Literal, cast
 
 from innkeeper.errors import ConfigError
@@ -71,10 +72,29 @@ def _disk(table: dict[str, Any]) -> DiskContents:
     )
 
 
+def _catalog_file(name: str) -> Traversable:
+    return files("innkeeper.images") / "catalog" / f"{name}.toml"
+
+
+def _on_top_of(extended: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
+    """`table` with what it leaves out from `extended`; its packages are added to the other's."""
+    disk = table.get("disk", {})
+    packages = [*extended["disk"]["packages"], *disk.get("packages", ())]
+    return extended | table | {"disk": extended["disk"] | disk | {"packages": packages}}
+
+
 def parse_definition(text: str, source: str) -> ImageDefinition:
-    """Parse one file of the catalog. Raises ConfigError, naming `source`, if a field is missing or wrong."""
+    """Parse one file of the catalog; `extends` names another whose disk gets more packages.
+
+    Raises ConfigError, naming `source`, if a field is missing or wrong.
+    """
     try:
         table = tomllib.loads(text)
+        if "extends" in table:
+            extended = _catalog_file(table["extends"])
+            if not extended.is_file():
+                raise ValueError(f"it extends {table['extends']}, which is not there")
+            table = _on_top_of(tomllib.loads(extended.read_text("utf-8")), table)
         kind = table["kind"]
         if kind not in ("initramfs", "disk") or (kind == "disk") != ("disk" in table):
             raise ValueError("kind must be initramfs, or disk with a [disk] table")

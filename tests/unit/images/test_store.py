@@ -217,7 +217,7 @@ def test_remove(mirror: FakeArchive) -> None:
     assert not boot.kernel.exists()
     with pytest.raises(ConfigError, match="not in the cache"):
         images.remove("small")
-    with pytest.raises(ConfigError, match="choose one of: small, debian"):
+    with pytest.raises(ConfigError, match="choose one of: small, build, debian"):
         images.remove("none")
 
 
@@ -249,11 +249,24 @@ def test_an_unwritable_cache_is_one_clear_error(mirror: FakeArchive, monkeypatch
 
 
 def test_the_default_image_comes_first() -> None:
-    assert [image.name for image in images.catalog()] == ["small", "debian"]
+    assert [image.name for image in images.catalog()] == ["small", "build", "debian"]
+
+
+def test_an_image_that_extends_another_has_its_packages_and_more() -> None:
+    debian, build = definition("debian"), definition("build")
+    assert debian.disk is not None and build.disk is not None
+    assert build.disk.packages[: len(debian.disk.packages)] == debian.disk.packages
+    assert "gcc" in build.disk.packages and "gcc" not in debian.disk.packages
+    assert (build.base, build.append, build.archive) == (debian.base, debian.append, debian.archive)
+    assert build.disk.left_out == debian.disk.left_out
 
 
 @pytest.mark.parametrize(
-    "text", ["", "name = 1", "kind = 'disk'", "=", "name='a'\nsummary='b'\nkind='x'\nappend=''"]
+    "text",
+    [
+        *("", "name = 1", "kind = 'disk'", "=", "name='a'\nsummary='b'\nkind='x'\nappend=''"),
+        *("extends = 'nowhere'", "extends = 1", "extends = 'small'", "extends = 'debian'\ndisk = 1"),
+    ],
 )
 def test_a_wrong_definition_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"x\.toml"):
