@@ -80,5 +80,5 @@ def test_tables_have_an_entry_for_each_name() -> None:
 
 def test_a_code_page_has_room_for_each_address() -> None:
     table_bytes = 4 * 4096 // 2
-    assert at.CODE_PAGE_BASELINE == 8 + table_bytes
-    assert at.CODE_PAGE_WORDS * 8 == 8 + 2 * table_bytes
+    assert 8 + table_bytes == at.CODE_PAGE_BASELINE
+    assert 8 + 2 * table_bytes == at.CODE_PAGE_WORDS * 8
