@@ -10,12 +10,14 @@ import pytest
 from innkeeper.bench.programs import Program
 from innkeeper.engines.jit import JitEngine
 from innkeeper.engines.reference.engine import ReferenceEngine
+from tests.differential.engines.forced_system import ForcedSystemEngine
 from tests.differential.engines.system_runner import EngineSystemRunner
 from tests.differential.qemu.random_system import random_program
 from tests.differential.qemu.system import SystemOracle, entries
 from tests.oracle.fixtures import *  # noqa: F403
 
-RUNNERS = [EngineSystemRunner("reference", ReferenceEngine), EngineSystemRunner("jit", JitEngine)]
+ENGINES = {"reference": ReferenceEngine, "jit": JitEngine, "regions": ForcedSystemEngine}
+RUNNERS = [EngineSystemRunner(name, engine) for name, engine in ENGINES.items()]
 
 
 @pytest.mark.parametrize("number", range(4))

@@ -12,11 +12,12 @@ import pytest
 from innkeeper.bench.programs import Program
 from innkeeper.engines.jit import JitEngine
 from innkeeper.engines.reference.engine import ReferenceEngine
+from tests.differential.engines.forced_system import ForcedSystemEngine
 from tests.differential.engines.system_runner import EngineSystemRunner
 from tests.differential.qemu.system import SystemOracle, SystemProgram, programs
 from tests.oracle.fixtures import *  # noqa: F403
 
-ENGINES = {"reference": ReferenceEngine, "jit": JitEngine}
+ENGINES = {"reference": ReferenceEngine, "jit": JitEngine, "regions": ForcedSystemEngine}
 
 
 @pytest.fixture(scope="session")
@@ -42,4 +43,6 @@ def test_program_as_on_qemu(
 ) -> None:
     elf, signature = expected(program)
     runner = EngineSystemRunner(engine, ENGINES[engine])
+    entered = ForcedSystemEngine.entered
     assert program.mismatches(signature, runner.run(elf)) == []
+    assert engine != "regions" or ForcedSystemEngine.entered > entered

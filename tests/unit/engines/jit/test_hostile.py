@@ -70,9 +70,14 @@ def test_every_single_instruction(harts: tuple[Hart, Hart], rng: random.Random) 
 
 def test_long_runs(harts: tuple[Hart, Hart], rng: random.Random) -> None:
     """As long as the guest writes to no page that a hart may have cached, the engines agree."""
-    noting = note(harts[0].vcpu)
-    compared, cases = 0, Cases(rng)
-    for number in range(200):
+    assert long_runs(harts, Cases(rng), 200) > 100
+
+
+def long_runs(harts: tuple[Hart, Hart], cases: Cases, count: int) -> int:
+    """Run and compare `count` cases; how many comparisons that were."""
+    noting, rng = note(harts[0].vcpu), cases.rng
+    compared = 0
+    for number in range(count):
         case = cases.make()
         for hart in harts:
             hart.load(case)
@@ -94,7 +99,7 @@ def test_long_runs(harts: tuple[Hart, Hart], rng: random.Random) -> None:
             compared += 1
             assert not differences(*harts), f"{what}: {differences(*harts)}"
         assert harts[1].ram.intact, f"case {number}"
-    assert compared > 100
+    return compared
 
 
 def test_jit_alone_survives(rng: random.Random) -> None:
