@@ -21,15 +21,19 @@ class RegionInstaller:
 
     def has_region(self, address: int) -> bool:
         """Whether a region is entered at guest-physical `address`; dropped code takes regions along."""
-        return bool(self._has(self._engine.observer_address, address))
+        return self._is_ram(address) and bool(self._has(self._engine.observer_address, address))
+
+    def _is_ram(self, address: int) -> bool:
+        ram = self._engine.ram
+        return ram.base <= address < ram.base + ram.size_bytes
 
     def install(self, page_address: int, source: bytes, region: RegionCode) -> bool:
         """Let the page at guest-physical `page_address`, which was `source`, run as `region`.
 
         False if the page is not what it was, or there is no room.
         """
-        if len(source) != PAGE_BYTES or page_address % PAGE_BYTES:
-            raise ValueError("a region is of one page")
+        if len(source) != PAGE_BYTES or page_address % PAGE_BYTES or not self._is_ram(page_address):
+            raise ValueError("a region is of one page of RAM")
         held, code = array("Q", source), array("B", region.code)
         words = array("Q", [0] * at.REGION_LIST)
         words[at.REGION_PA] = page_address
