@@ -42,10 +42,15 @@ class ForcedRunner(EngineRunner):
                 self._force(case)
 
     def between_slices(self, case: Case) -> None:
-        """Where the regions come late they come wherever the case is then, of the code as it is then."""
+        """Where the regions come late they come wherever the case is then, of the code as it is then; and go
+        for no reason, as by a device that writes."""
         self._slices += 1
         if self._late and self._slices in LATE_SLICES:
             self._force(case)
+        elif self._late and self._source.random() < 0.1:
+            self.engine.memory_written(self._source.choice(CODE_PAGES), PAGE_BYTES)
+        elif self._late and self._source.random() < 0.1:
+            self.engine.remote_fence(1, instruction=True)
 
     def _force(self, case: Case) -> None:
         offsets = instruction_offsets(
