@@ -16,7 +16,7 @@ from innkeeper.codegen.llvm import host_description
 from innkeeper.engines.engine import Engine, GuestRam
 from innkeeper.engines.jit import JitEngine
 from innkeeper.engines.jit.artifact import source_digest
-from innkeeper.engines.jit.compile_client import CompileClient, runtime_folder
+from innkeeper.engines.jit.compile_client import runtime_folder
 from innkeeper.vmm import Machine
 
 
@@ -52,8 +52,7 @@ class CodeCache:
 
     def start(self, engine: JitEngine) -> None:
         """Have the engine's hot code compiled and kept here."""
-        client = CompileClient(self.version, self.folder)
-        engine.start_optimizer(client.compile, client.give_up)
+        engine.start_default_optimizer(self.version, self.folder)
 
     def _forget_worker(self) -> None:
         """It ends by itself when nobody is connected for a while; its socket is not needed any more."""

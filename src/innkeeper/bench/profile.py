@@ -62,6 +62,7 @@ class ProfiledEngine(JitEngine):
     def __init__(self, ram: GuestRam, profile: Profile) -> None:
         super().__init__(ram)
         self._profile = profile
+        self.start_default_optimizer()
         self._symbols = EngineSymbols(self)
         self._timers: ThreadTimers | None = None
         self._block = DataArea((SAMPLES + CAPACITY) * 8)

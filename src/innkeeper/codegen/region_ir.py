@@ -17,13 +17,10 @@ from innkeeper.codegen import layout as at
 from innkeeper.codegen.lower import Emitter
 from innkeeper.codegen.region_flow import Flow
 from innkeeper.codegen.region_shape import Block, Shape, Site
-from innkeeper.codegen.stencil_ir import PARAMETERS, InstructionBuilder, look_up, tail
-from innkeeper.ir.value import Expr, Value
+from innkeeper.codegen.region_site import SiteBuilder
+from innkeeper.codegen.stencil_ir import PARAMETERS, look_up, tail
 from innkeeper.isa.riscv import state
-from innkeeper.spec.riscv import PAGE_BYTES
 
-LONGEST_ACCESS_BYTES = 8
-INVARIANT = "!invariant.load !4"
 METADATA = """
 attributes #0 = { nounwind strictfp "no-builtins" }
 attributes #1 = { strictfp }
@@ -33,131 +30,6 @@ attributes #1 = { strictfp }
 """
 STUBS = ("lookup", "side")
 """What a region may jump to, as `STUB.name`."""
-
-
-class SiteBuilder(InstructionBuilder):
-    """Lowers one instruction in its place: operands are numbers, registers are slots that LLVM promotes."""
-
-    def __init__(self, region: RegionBuilder, site: Site, unpaid: int, skipped: str | None = None) -> None:
-        super().__init__(site.trace, site.decoded.instruction.operands, region.out)
-        self.region = region
-        self.site = site
-        self.unpaid = unpaid
-        """Instructions of the block from this one on: paid for, and given back where it leaves here."""
-        self.skipped = skipped
-        """A condition under which it is not executed: then what it writes stays as it is."""
-        self.side: str | None = None
-
-    def define_leaves(self, node: Value) -> None:
-        if not isinstance(node, Expr) or id(node) in self.out.known:
-            return
-        if node.op in ("operand", "number"):
-            self.out.define(node, str(self.site.decoded.operands[str(node.attr)]))
-        elif node.op in ("pc", "next_pc"):
-            offset = self.site.offset if node.op == "pc" else self.site.end
-            self.out.define(node, self.out.emit(f"add i64 %page, {offset}"))
-        for argument in node.args:
-            self.define_leaves(argument)
-
-    def is_direct(self, target: Value) -> bool:
-        return self.site.target is not None
-
-    def register(self, kind: str, operand: object) -> str:
-        return self.region.register("f" if kind == "F" else "x", self.site.decoded.operands[str(operand)])
-
-    def do_read_x(self, effect: Expr) -> None:
-        if self.site.decoded.operands[str(effect.attr)] == 0:
-            self.out.define(effect, "0")
-        else:
-            self.out.define(effect, self.out.emit(f"load i64, ptr {self.register('X', effect.attr)}"))
-
-    def do_write_x(self, effect: Expr) -> bool:
-        if self.site.decoded.operands[str(effect.attr)] != 0:
-            self.write("x", effect)
-        return False
-
-    def do_write_f(self, effect: Expr) -> None:
-        self.write("f", effect)
-
-    def write(self, letter: str, effect: Expr) -> None:
-        """To the slot, and to the hart's word: an exit finds it there."""
-        slot = self.region.register(letter, self.site.decoded.operands[str(effect.attr)])
-        value = self.out.value(effect.args[0])
-        if self.skipped is not None:
-            before = self.out.emit(f"load i64, ptr {slot}")
-            value = self.out.emit(f"select i1 {self.skipped}, i64 {before}, i64 {value}")
-        self.out.do(f"store i64 {value}, ptr {slot}")
-        self.out.do(f"store i64 {value}, ptr {slot}.at")
-
-    def load_unchanging(self, kind: str, pointer: str) -> str:
-        return self.out.emit(f"load {kind}, ptr {pointer}, {INVARIANT}")
-
-    def host_pointer(self, effect: Expr, size_bytes: int, tag: int, aligned: bool) -> str:
-        """In a loop, the page that the same base register led to last comes before the TLB.
-
-        A page is known by its address, where it is on the host, and how much of it accesses may begin in: 0
-        while none is known, else all but the last bytes.
-        """
-        cache = None if aligned else self.region.page_cache(self.site, tag)
-        if cache is None:
-            return super().host_pointer(effect, size_bytes, tag, aligned)
-        out, address = self.out, self.value(effect.args[0])
-        inside = out.emit(f"sub i64 {address}, {out.emit(f'load i64, ptr {cache}.page')}")
-        near = out.emit(f"icmp ult i64 {inside}, {out.emit(f'load i64, ptr {cache}.room')}")
-        known, other, ready = out.label("known"), out.label("other"), out.label("ready")
-        out.do(f"br i1 {near}, label %{known}, label %{other}, !prof !2")
-        out.lines.append(f"{known}:")
-        fast = out.emit(f"add i64 {out.emit(f'load i64, ptr {cache}.host')}, {inside}")
-        out.do(f"br label %{ready}")
-        slow = self.look_up_page(effect, size_bytes, tag, cache, (other, ready))
-        out.lines.append(f"{ready}:")
-        host = out.emit(f"phi i64 [ {fast}, %{known} ], [ {slow}, %{other}.done ]")
-        return out.emit(f"inttoptr i64 {host} to ptr")
-
-    def look_up_page(
-        self, effect: Expr, size_bytes: int, tag: int, cache: str, labels: tuple[str, str]
-    ) -> str:
-        """Off the usual path: find the page in the TLB and remember it in `cache`."""
-        out, address = self.out, self.value(effect.args[0])
-        usual, out.lines = out.lines, [f"{labels[0]}:"]
-        host = out.emit(f"ptrtoint ptr {super().host_pointer(effect, size_bytes, tag, False)} to i64")
-        offset = out.emit(f"and i64 {address}, {PAGE_BYTES - 1}")
-        out.do(f"store i64 {out.emit(f'sub i64 {address}, {offset}')}, ptr {cache}.page")
-        out.do(f"store i64 {out.emit(f'sub i64 {host}, {offset}')}, ptr {cache}.host")
-        out.do(f"store i64 {PAGE_BYTES - LONGEST_ACCESS_BYTES + 1}, ptr {cache}.room")
-        out.do(f"br label %{labels[0]}.done")
-        out.lines.append(f"{labels[0]}.done:")
-        out.do(f"br label %{labels[1]}")
-        out.rare += out.lines
-        out.lines = usual
-        return host
-
-    def leave_unless(self, condition: str, address: str) -> None:
-        if self.side is None:
-            self.side = self.out.label("side")
-            self.region.sides.append((self.side, self.site.offset, self.unpaid))
-        hit = self.out.label("hit")
-        self.out.do(f"br i1 {condition}, label %{hit}, label %{self.side}, !prof !2")
-        self.out.lines.append(f"{hit}:")
-
-    def do_fence(self, effect: Expr) -> None:
-        """LLVM, which sees both sides of it, must keep the order that the host keeps by itself."""
-        self.out.do('fence syncscope("singlethread") acq_rel')
-        super().do_fence(effect)
-
-    def do_jump(self, effect: Expr) -> bool:
-        target = self.site.target
-        if target is not None:
-            self.region.go_to(target)
-        elif self.site.is_return:
-            self.region.return_to(self.out.value(effect.args[0]))
-        else:
-            self.region.leave_to(self.out.value(effect.args[0]))
-        return True
-
-    def do_branch(self, effect: Expr) -> bool:
-        self.region.branch(self.site, self.out.value(effect.args[0]))
-        return True
 
 
 class RegionBuilder:

@@ -122,7 +122,7 @@ def baseline_at(h: Words, e: Words, pa: int) -> int:
 
 @native
 def install_region(h: Words, d: Words) -> int:
-    """Put the region that `d` describes in place; 0 if its page has changed or there is no room.
+    """Put the region that `d` describes in place; where it is, 0 if its page changed or there is no room.
 
     `h` is a block of its own, not a hart's. Harts find the region at their next poll.
     """
@@ -138,12 +138,13 @@ def install(h: Words, e: Words, d: Words) -> int:
         page = guarded_page(h, e, d[REGION_PA])
         if is_unchanged(h, d):
             e[CODE_NEXT] = (e[CODE_NEXT] + REGION_ALIGNMENT - 1) & ~(REGION_ALIGNMENT - 1) & M64
+            done = e[CODE_NEXT]
             place_code(e, d)
             enter_region(e, d, page)
-            done = 1
     unlock(e)
-    for i in range(e[HARTS]):
-        atomic_add64(e[HART_BLOCKS + i] + 8 * REQUEST, 1)
+    if done:
+        for i in range(e[HARTS]):
+            atomic_add64(e[HART_BLOCKS + i] + 8 * REQUEST, 1)
     return done
 
 

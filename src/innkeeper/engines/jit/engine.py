@@ -139,19 +139,27 @@ class JitEngine:
         start = address - self.ram.base
         return bytes(self.ram.buffer[start : start + PAGE_BYTES])
 
-    def start_optimizer(self, compile_region: Compile, give_up: Callable[[], None]) -> None:
-        """Have hot code compiled by `compile_region`; `give_up` makes that return at the engine's end."""
+    def start_optimizer(
+        self,
+        compile_region: Compile,
+        give_up: Callable[[], None],
+        close: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Have hot code compiled by `compile_region`; at the end `give_up` and `close` are called."""
         from innkeeper.engines.jit.optimizer import Optimizer
 
-        self.optimizer = Optimizer(self, compile_region, give_up)
+        self.optimizer = Optimizer(self, compile_region, give_up, close)
 
-    def start_default_optimizer(self) -> None:
-        """The compile worker of this user, started when the first region is wanted, and its cache."""
+    def start_default_optimizer(self, version: str = "", cache_folder: Path | None = None) -> None:
+        """The compile worker of this user, started when the first region is wanted, and its cache.
+
+        `version` and `cache_folder`: a worker and a cache apart, for measurements.
+        """
         from innkeeper.engines.jit.compile_client import CompileClient
 
-        version = store.source_digest(host_description())
-        client = CompileClient(version, store.cache_folder().parent / "code")
-        self.start_optimizer(client.compile, client.give_up)
+        folder = cache_folder or store.cache_folder().parent / "code"
+        client = CompileClient(version or store.source_digest(host_description()), folder)
+        self.start_optimizer(client.compile, client.give_up, client.close)
 
     @property
     def observer_address(self) -> int:

@@ -62,14 +62,23 @@ class _Page:
 class Optimizer:
     """The optimising tier of one engine. `compile_region` may take its time: it has a thread of its own.
 
-    `give_up`, from another thread, makes it return soon, and at once from then on.
+    `give_up`, from another thread, makes it return soon, and at once from then on; `close` comes last.
     """
 
-    def __init__(self, engine: JitEngine, compile_region: Compile, give_up: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        engine: JitEngine,
+        compile_region: Compile,
+        give_up: Callable[[], None],
+        close: Callable[[], None] = lambda: None,
+    ) -> None:
         self._engine = engine
         self._compile = compile_region
         self._give_up = give_up
+        self._close = close
         self._installer = RegionInstaller(engine)
+        self.spans = self._installer.spans
+        """Where the code of regions is."""
         self._samples = engine.start_sampling()
         self._seen = 0
         self._total = 0
@@ -93,6 +102,7 @@ class Optimizer:
         self._wake.set()
         self._give_up()
         self._thread.join()
+        self._close()
 
     def _main(self) -> None:
         while True:

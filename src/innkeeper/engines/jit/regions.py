@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 from array import array
+from collections import deque
 
 from innkeeper.codegen import layout as at
 from innkeeper.codegen.region_object import RegionCode
 from innkeeper.engines.jit.engine import JitEngine
 from innkeeper.spec.riscv import PAGE_BYTES
+
+MAX_SPANS = 8192
 
 
 class RegionInstaller:
@@ -18,6 +21,8 @@ class RegionInstaller:
         self._engine = engine
         self._install = engine.function("install_region", 2, releases_gil=True)
         self._has = engine.function("has_region", 2)
+        self.spans: deque[range] = deque(maxlen=MAX_SPANS)
+        """Where the code of the last regions is; what came there after a full code area hides older ones."""
 
     def has_region(self, address: int) -> bool:
         """Whether a region is entered at guest-physical `address`; dropped code takes regions along."""
@@ -46,4 +51,7 @@ class RegionInstaller:
             words.extend((offset, stub, addend & (1 << 64) - 1))
         for place in region.entries:
             words.extend(place)
-        return bool(self._install(self._engine.observer_address, words.buffer_info()[0]))
+        start = self._install(self._engine.observer_address, words.buffer_info()[0])
+        if start:
+            self.spans.append(range(start, start + len(code)))
+        return bool(start)

@@ -12,7 +12,7 @@ from elftools.elf.sections import SymbolTableSection
 from innkeeper.engines.jit.engine import JitEngine
 from innkeeper.ir.native import NATIVE
 
-TRANSLATED = "translated code"
+TRANSLATED, OPTIMISED = "baseline code", "optimised code"
 _PARTS = {
     "translator": "translation", "emitter": "translation",
     "lookup": "translation",
@@ -30,6 +30,7 @@ class EngineSymbols:
     """The addresses of one engine; valid until it is closed, and as a record of it afterwards."""
 
     def __init__(self, engine: JitEngine) -> None:
+        self._engine = engine
         self._code = range(engine.code.address, engine.code.address + engine.code.size_bytes)
         functions = _functions(engine.native_object)
         base = engine.native_address(_AT_FUNCTION) - functions[_AT_FUNCTION][0]
@@ -40,13 +41,17 @@ class EngineSymbols:
     def part(self, address: int) -> str | None:
         """What the engine does at `address`, in words for the user; None if that is not the engine's."""
         if address in self._code:
-            return TRANSLATED
+            return OPTIMISED if self._in_region(address) else TRANSLATED
         name = self.function(address)
         if name is None:
             return None
         function = NATIVE.get(name)
         module = function.__module__.rpartition(".")[2] if function is not None else ""
         return _PARTS.get(module, DISPATCH)
+
+    def _in_region(self, address: int) -> bool:
+        optimizer = self._engine.optimizer
+        return optimizer is not None and any(address in span for span in optimizer.spans)
 
     def function(self, address: int) -> str | None:
         """The native function at `address`, or None."""
