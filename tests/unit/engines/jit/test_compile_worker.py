@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import random
+import select
 import signal
 import socket
 import struct
@@ -28,6 +29,14 @@ VERSION = "v1"
 LOOP = "loop: addi x5, x5, 3; addi x6, x6, 1; jal x0, loop"
 PAGE = assemble(LOOP).ljust(4096, b"\0")
 JOIN_TIMEOUT_S = 60
+
+
+def kill(pid: int) -> None:
+    """Kill a process and wait until it is gone; whose child it is does not matter, nor who reaps it."""
+    waiting = os.pidfd_open(pid)
+    os.kill(pid, signal.SIGKILL)
+    assert select.select([waiting], [], [], JOIN_TIMEOUT_S)[0]
+    os.close(waiting)
 
 
 class Workers:
@@ -55,10 +64,7 @@ class Workers:
         """Kill the worker, if there is one, and wait until it is gone."""
         pid = self.pid()
         if pid is not None:
-            waiting = os.pidfd_open(pid)
-            os.kill(pid, signal.SIGKILL)
-            os.waitid(os.P_PIDFD, waiting, os.WEXITED | os.WNOWAIT)
-            os.close(waiting)
+            kill(pid)
         return pid is not None
 
     def close(self) -> None:
@@ -107,7 +113,7 @@ def test_a_worker_that_is_killed_costs_one_region(workers: Workers) -> None:
     answers: list[RegionCode | None] = []
     thread = threading.Thread(target=lambda: answers.append(client.compile(PAGE, (4,), Wanted.ALL_ENTRIES)))
     thread.start()
-    os.kill(pid, signal.SIGKILL)
+    kill(pid)
     thread.join(JOIN_TIMEOUT_S)
     assert answers == [None]
     assert client.compile(PAGE, (0,), Wanted.ANY)
