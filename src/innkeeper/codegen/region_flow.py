@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """How control flows in a region: where the budget has to be looked at, and what can do without a branch.
 
-The budget is looked at in *checked* blocks only, of which every cycle has one: there it must last for the
-longest way to the next checked block. Where it does not, the baseline tier goes on, exactly.
+The budget is looked at where the region is entered, and in *checked* blocks, of which every cycle has one.
+There it must last for the longest way to the next checked block; where it does not, the baseline tier goes on,
+exactly.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Flow:
             for successor in found:
                 self.predecessors[successor].add(at)
         self.loop_heads = self._loop_heads()
-        self.checked = set(shape.entries) | self.loop_heads
+        self.checked = self.loop_heads
         self._costs: dict[int, int] = {}
 
     def _loop_heads(self) -> set[int]:
@@ -107,7 +108,9 @@ class Flow:
         if last is None or not last.is_branch:
             return None
         inner = self.shape.blocks.get(last.end)
-        if inner is None or not 0 < len(inner.sites) <= HAMMOCK_INSTRUCTIONS or inner.offset in self.checked:
+        if inner is None or not 0 < len(inner.sites) <= HAMMOCK_INSTRUCTIONS:
+            return None
+        if inner.offset in self.checked or inner.offset in self.shape.entries:
             return None
         over = inner.end == last.target and self.predecessors[inner.offset] == {block.offset}
         return inner if over and all(site.is_plain for site in inner.sites) else None

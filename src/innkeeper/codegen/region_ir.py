@@ -159,6 +159,15 @@ class RegionBuilder:
         live = self.flow.live_registers()
         for offset in self.shape.entries:
             lines.append(f"enter{offset}:")
+            if offset not in self.flow.checked:
+                lines += [
+                    f"  %short.{offset} = icmp slt i64 %budget, {self.flow.cost(offset)}",
+                    f"  br i1 %short.{offset}, label %early{offset}, label %lasts{offset}, !prof !1",
+                    f"early{offset}:",
+                    f"  %pc.{offset} = add i64 %page, {offset}",
+                    "  " + tail("@STUB.side", a=f"%pc.{offset}", s="0"),
+                    f"lasts{offset}:",
+                ]
             for letter, number in sorted(live[offset] & self.registers):
                 value = f"%{letter}{number}.{offset}"
                 lines.append(f"  {value} = load i64, ptr %{letter}{number}.at")
@@ -172,7 +181,7 @@ class RegionBuilder:
         out.lines.append(f"block{block.offset}:")
         if block.offset in self.flow.checked:
             short = out.emit(f"icmp slt i64 {self.budget()}, {self.flow.cost(block.offset)}")
-            lasts, ends = out.label("lasts"), out.label("ends")
+            lasts, ends = out.label("pays"), out.label("ends")
             self.sides.append((ends, block.offset, 0))
             out.do(f"br i1 {short}, label %{ends}, label %{lasts}, !prof !1")
             out.lines.append(f"{lasts}:")

@@ -37,13 +37,15 @@ class RegionCode:
     """`code` with its constants; `stubs`: (offset of a 32-bit displacement, index of the stub, addend).
 
     `entries` are (offset in the guest's page, offset in `code`), `lines` the 64-byte lines of the page that
-    it was made from. ValueError for what could not be put in place without harm.
+    it was made from, `holds` a bit for each 2 bytes of the page where an instruction of it begins. ValueError
+    for what could not be put in place without harm.
     """
 
     code: bytes
     stubs: tuple[tuple[int, int, int], ...]
     entries: tuple[tuple[int, int], ...]
     lines: int
+    holds: int = 0
 
     def __post_init__(self) -> None:
         size = len(self.code)
@@ -58,12 +60,12 @@ class RegionCode:
         few = len(self.stubs) <= size and 0 < len(self.entries) <= PAGE_BYTES // 2
         if not (0 < size <= LIMIT_CODE_BYTES and few and 0 < self.lines < 1 << 64):
             raise ValueError("a region without code or entries, or a larger one than there may be")
-        if not (stubs_good and entries_good):
+        if not (stubs_good and entries_good and 0 <= self.holds < 1 << PAGE_BYTES // 2):
             raise ValueError("a region that reaches outside of itself")
 
     def to_bytes(self) -> bytes:
         """A header line in JSON, then the code."""
-        facts = {"stubs": self.stubs, "entries": self.entries, "lines": self.lines}
+        facts = {"stubs": self.stubs, "entries": self.entries, "lines": self.lines, "holds": self.holds}
         return json.dumps(facts).encode() + b"\n" + self.code
 
     @staticmethod
@@ -74,7 +76,7 @@ class RegionCode:
             facts = json.loads(header)
             stubs = tuple((whole(a), whole(b), whole(c)) for a, b, c in facts["stubs"])
             entries = tuple((whole(a), whole(b)) for a, b in facts["entries"])
-            return RegionCode(code, stubs, entries, whole(facts["lines"]))
+            return RegionCode(code, stubs, entries, whole(facts["lines"]), whole(facts["holds"]))
         except (KeyError, TypeError, RecursionError) as error:
             raise ValueError("not a region") from error
 
@@ -104,7 +106,7 @@ def read_region(image: bytes, shape: Shape) -> RegionCode:
             for symbol in symbols.iter_symbols():
                 if symbol.name.startswith("entry_"):
                     entries[int(symbol.name[6:])] = bases[symbol["st_shndx"]] + symbol["st_value"]
-    return RegionCode(bytes(code), tuple(stubs), tuple(sorted(entries.items())), shape.lines)
+    return RegionCode(bytes(code), tuple(stubs), tuple(sorted(entries.items())), shape.lines, shape.holds)
 
 
 def _lay_out(elf: ELFFile) -> tuple[bytearray, dict[int, int]]:

@@ -52,10 +52,10 @@ class CompileServer:
             return known
         with self._lock:
             if known is not None:
-                have = {offset for offset, _ in known.entries}
-                if have.issuperset(entries):
+                have = [offset for offset, _ in known.entries]
+                if set(have).issuperset(entries):
                     return known
-                entries = tuple(sorted(have.union(entries)))
+                entries = tuple(dict.fromkeys([*entries, *have]))  # the hottest first
             region = self._compile(page, entries)
             if region is not None:
                 self._cache.save(page, region)

@@ -53,8 +53,10 @@ Compile = Callable[[bytes, tuple[int, ...], Wanted], RegionCode | None]
 class _Page:
     counts: Counter[int] = field(default_factory=Counter)
     fresh: int = 0
-    """Samples since it was last compiled, of places that are no entries yet."""
+    """Samples since it was last compiled, of places that its region does not hold."""
     entries: tuple[int, ...] = ()
+    holds: int = 0
+    """Where instructions of its region begin: a bit for each 2 bytes."""
     compiles: int = 0
     looked_up: bool = False
 
@@ -127,7 +129,7 @@ class Optimizer:
             page = self._pages[address & -PAGE_BYTES]
             offset = address % PAGE_BYTES
             page.counts[offset] += 1
-            page.fresh += offset not in page.entries
+            page.fresh += not page.holds >> (offset >> 1) & 1
         self._total += end - start
         if self._total > FORGET_AFTER_SAMPLES:
             self._forget()
@@ -135,7 +137,7 @@ class Optimizer:
     def _check_region(self, address: int, page: _Page) -> None:
         """The page may have been written, or all code thrown away: its region is gone then."""
         if page.entries and not self._installer.has_region(address + page.entries[0]):
-            page.entries, page.looked_up = (), False
+            page.entries, page.holds, page.looked_up = (), 0, False
             page.counts.clear()
             page.fresh = 0
 
@@ -178,6 +180,8 @@ class Optimizer:
         entries = tuple(offset for offset, _ in page.counts.most_common(MAX_ENTRIES))
         if all(self._installer.has_region(address + offset) for offset in entries):
             page.entries = entries  # forgotten here, but still in place
+            for offset in entries:
+                page.holds |= 1 << (offset >> 1)
             return
         source = self._engine.read_page(address)
         content = hash(source)
@@ -187,5 +191,5 @@ class Optimizer:
         if region is None and wanted is not Wanted.KNOWN and len(self._refused) < MAX_REFUSED:
             self._refused.add(content)
         if region is not None and not self._stopping and self._installer.install(address, source, region):
-            page.entries = tuple(offset for offset, _ in region.entries)
+            page.entries, page.holds = tuple(offset for offset, _ in region.entries), region.holds
             self.installed += 1

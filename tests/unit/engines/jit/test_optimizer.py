@@ -105,8 +105,8 @@ def test_what_the_cache_has_is_not_compiled(optimized: Tier) -> None:
     assert optimized.next() == (2, (0,), Wanted.KNOWN)
 
 
-def test_places_that_are_no_entries_are_compiled_in(optimized: Tier) -> None:
-    optimized.answer = lambda page, entries, wanted: compile_region(page, entries)
+def test_places_that_a_region_does_not_hold_are_compiled_in(optimized: Tier) -> None:
+    optimized.answer = lambda page, entries, wanted: compile_region(page, entries, 1)
     optimized.give((1, 0, MANY))
     optimized.until(Wanted.KNOWN)
     optimized.give((1, 4, MANY))
