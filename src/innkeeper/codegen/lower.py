@@ -21,6 +21,8 @@ class Emitter:
         self.lines: list[str] = []
         self.rare: list[str] = []
         """Blocks off the usual path: put behind all others, so that code falls through on the usual one."""
+        self.predicts = False
+        """Whether a branch that is nearly never taken is better than a selection: in long functions it is."""
         self.count = 0
         self.known: dict[int, str] = {}
         self.kept: list[Value] = []

@@ -21,6 +21,8 @@ _COMPARE = {"feq": ("fcmp", "oeq"), "flt": ("fcmps", "olt"), "fle": ("fcmps", "o
 _TO_INTEGRAL = {0: "roundeven", 1: "trunc", 2: "floor", 3: "ceil"}
 _TYPE = {32: "float", 64: "double"}
 _SUFFIX = {32: "f32", 64: "f64"}
+_QUIET_NAN = "0x7FF8000000000000"
+"""Canonical in float too: LLVM writes float literals as doubles."""
 _CANONICAL = {32: 0x7FC00000, 64: 0x7FF8000000000000}
 FLOAT_OPS = frozenset({*_ARITHMETIC, *_COMPARE, "float_to_int", "int_to_float", "float_to_float"})
 
@@ -76,9 +78,25 @@ def _compare(out: Emitter, intrinsic: str, predicate: str, a: str, b: str, width
 
 def _canonical(out: Emitter, result: str, width: int) -> tuple[str, str]:
     """The result as an integer with NaNs made canonical, and whether it was one."""
+    if out.predicts:
+        return _canonical_by_branch(out, result, width)
     nan = _compare(out, "fcmp", "uno", result, result, width)
     bits = out.emit(f"bitcast {_TYPE[width]} {result} to i{width}")
     return out.emit(f"select i1 {nan}, i{width} {_CANONICAL[width]}, i{width} {bits}"), nan
+
+
+def _canonical_by_branch(out: Emitter, result: str, width: int) -> tuple[str, str]:
+    """`_canonical`; what follows need not wait for the comparison."""
+    kind = _TYPE[width]
+    here, canonical, done = out.label("here"), out.label("canonical"), out.label("done")
+    out.do(f"br label %{here}")
+    out.lines.append(f"{here}:")
+    nan = _compare(out, "fcmp", "uno", result, result, width)
+    out.do(f"br i1 {nan}, label %{canonical}, label %{done}, !prof !1")
+    out.rare += [f"{canonical}:", f"  br label %{done}"]
+    out.lines.append(f"{done}:")
+    kept = out.emit(f"phi {kind} [ {_QUIET_NAN}, %{canonical} ], [ {result}, %{here} ]")
+    return out.emit(f"bitcast {kind} {kept} to i{width}"), nan
 
 
 def _arithmetic(out: Emitter, effect: Expr, hart: str) -> str:

@@ -2,8 +2,8 @@
 """How control flows in a region: where the budget has to be looked at, and what can do without a branch.
 
 The budget is looked at where the region is entered, and in *checked* blocks, of which every cycle has one.
-There it must last for the longest way to the next checked block; where it does not, the baseline tier goes on,
-exactly.
+There it must last for the longest way to the next checked block; where it does not, the baseline tier goes
+on, exactly.
 """
 
 from __future__ import annotations

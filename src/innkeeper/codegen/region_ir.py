@@ -39,6 +39,7 @@ class RegionBuilder:
         self.shape = shape
         self.flow = Flow(shape)
         self.out = Emitter()
+        self.out.predicts = True
         self.sides: list[tuple[str, int, int]] = []
         """Exits to the baseline tier: label, offset, instructions to give back."""
         self.exits: dict[int, str] = {}
