@@ -183,6 +183,8 @@ SAMPLE_ENTRIES = 4096
 # A region to put in place (words). Behind: stubs (offset, stub, addend), entries (page offset, code offset).
 REGION_PA, REGION_SOURCE, REGION_CODE, REGION_BYTES, REGION_LINES, REGION_STUBS, REGION_ENTRIES = range(7)
 REGION_LIST = 8
+REGION_ALIGNMENT = 64
+"""Of a region's code, with the constants in it: those of the host's vector registers need it."""
 
 THUNK_BUDGET, THUNK_FLOAT, THUNK_MEMORY, THUNK_TAKEN = 0, 1, 2, 3
 BLOCK_LIMIT = 64

@@ -63,6 +63,22 @@ class RegionCode:
         if not (stubs_good and entries_good and 0 <= self.holds < 1 << PAGE_BYTES // 2):
             raise ValueError("a region that reaches outside of itself")
 
+    def has(self, offset: int) -> bool:
+        """Whether the instruction at this offset of the page is in it."""
+        return bool(self.holds >> (offset >> 1) & 1) or any(entry == offset for entry, _ in self.entries)
+
+    def merged(self, other: RegionCode) -> RegionCode:
+        """Both regions of one page as one; where both are entered, it is `other`.
+
+        Regions are small, and programs have several hot places in a page.
+        """
+        start = -(-len(self.code) // at.REGION_ALIGNMENT) * at.REGION_ALIGNMENT
+        stubs = tuple((place + start, stub, addend) for place, stub, addend in other.stubs)
+        entries = dict(self.entries) | {offset: place + start for offset, place in other.entries}
+        code = self.code.ljust(start, b"\xcc") + other.code
+        lines, holds = self.lines | other.lines, self.holds | other.holds
+        return RegionCode(code, self.stubs + stubs, tuple(sorted(entries.items())), lines, holds)
+
     def to_bytes(self) -> bytes:
         """A header line in JSON, then the code."""
         facts = {"stubs": self.stubs, "entries": self.entries, "lines": self.lines, "holds": self.holds}

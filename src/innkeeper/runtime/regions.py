@@ -19,6 +19,7 @@ from innkeeper.codegen.layout import (
     LINES,
     PAGE,
     RAM_DELTA,
+    REGION_ALIGNMENT,
     REGION_BYTES,
     REGION_CODE,
     REGION_ENTRIES,
@@ -56,8 +57,6 @@ from innkeeper.runtime.translator import translate_block
 
 SAMPLE_EVERY = 8
 """Slices (counted in the first of the statistics) for one sample: some 6,000 samples a second."""
-REGION_ALIGNMENT = 64
-"""Of a region's code, with the constants in it: those of the host's vector registers need it."""
 REGION_ONLY = 1
 """In a page's table of baseline code: a region is entered here, and nothing is translated for it yet."""
 

@@ -129,3 +129,16 @@ def test_loops_that_are_library_functions(text: str) -> None:
 def test_nothing_to_compile() -> None:
     assert compile_region(bytes(4096), (0, 64)) is None
     assert compile_region(assemble("ecall").ljust(4096, b"\0"), (0,)) is None
+
+
+def test_regions_of_one_page_merge() -> None:
+    """Both are entered, the second from where it lies behind the first; where both are, it is the second."""
+    other = RegionCode(
+        bytes(range(1, 9)), ((4, at.STUB_SIDE, -4),), ((130, 7), (200, 0)), 1 << 2 | 1 << 3, 1 << 100
+    )
+    both = REGION.merged(other)
+    assert both.code == REGION.code + other.code
+    assert both.stubs == (*REGION.stubs, (68, at.STUB_SIDE, -4))
+    assert both.entries == ((0, 0), (130, 71), (200, 64))
+    assert both.lines == REGION.lines | other.lines and both.has(200) and not both.has(202)
+    assert RegionCode.from_bytes(both.to_bytes()) == both

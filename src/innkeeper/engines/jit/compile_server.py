@@ -28,6 +28,8 @@ from innkeeper.engines.jit.region_cache import RegionCache
 from innkeeper.spec.riscv import PAGE_BYTES
 
 NICENESS = 15
+MERGE_BELOW_BYTES = 64 << 10
+"""A page's regions are kept together up to about this size; then it begins with a new one."""
 ALONE_S = 60.0
 """How long the worker stays without a connection."""
 Compile = Callable[[bytes, tuple[int, ...]], RegionCode | None]
@@ -52,12 +54,13 @@ class CompileServer:
             return known
         with self._lock:
             if known is not None:
-                have = [offset for offset, _ in known.entries]
-                if set(have).issuperset(entries):
+                entries = tuple(entry for entry in entries if not known.has(entry))
+                if not entries:
                     return known
-                entries = tuple(dict.fromkeys([*entries, *have]))  # the hottest first
             region = self._compile(page, entries)
             if region is not None:
+                if known is not None and len(known.code) < MERGE_BELOW_BYTES:
+                    region = known.merged(region)
                 self._cache.save(page, region)
             return region
 

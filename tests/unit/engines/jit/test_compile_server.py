@@ -92,8 +92,9 @@ def test_what_is_known_is_not_compiled_again(tmp_path: Path) -> None:
         assert server.region(PAGE, (0, 64), wanted) == REGION
     assert asked == [(0, 64)]
     assert server.region(PAGE, (128,), Wanted.ANY) == REGION
-    assert server.region(PAGE, (128,), Wanted.ALL_ENTRIES) == REGION
-    assert asked == [(0, 64), (128, 0, 64)]
+    both = server.region(PAGE, (128, 0), Wanted.ALL_ENTRIES)
+    assert both == REGION.merged(REGION) == server.region(PAGE, (0,), Wanted.KNOWN)
+    assert asked == [(0, 64), (128,)]
 
 
 def test_it_ends_when_alone(tmp_path: Path) -> None:
