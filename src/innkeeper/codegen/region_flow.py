@@ -21,7 +21,7 @@ Register = tuple[str, int]
 
 def with_loop_entries(shape: Shape) -> Shape:
     """The shape entered at its loops too: the baseline tier, once in a loop, comes by nowhere else."""
-    loops = sorted(Flow(shape).loop_heads - set(shape.entries))[:MAX_LOOP_ENTRIES]
+    loops = sorted(Flow(shape).checked - set(shape.entries))[:MAX_LOOP_ENTRIES]
     return Shape(shape.blocks, tuple(sorted({*shape.entries, *loops})))
 
 
@@ -35,8 +35,7 @@ class Flow:
         for at, found in self.successors.items():
             for successor in found:
                 self.predecessors[successor].add(at)
-        self.loop_heads = self._loop_heads()
-        self.checked = self.loop_heads
+        self.checked = self._loop_heads()
         self._costs: dict[int, int] = {}
 
     def _loop_heads(self) -> set[int]:

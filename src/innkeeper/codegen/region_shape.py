@@ -203,10 +203,9 @@ def shape_of(page: bytes, entries: tuple[int, ...], limit: int = LIMIT_INSTRUCTI
 
 def _successors(site: Site) -> list[int]:
     """Offsets inside the page where control may go on, the usual way first."""
-    control = site.trace.control
     target = site.target
     found = [target] if target is not None else []
-    if (control is not None and control.op == "branch") or site.links:
+    if site.is_branch or site.links:
         found.append(site.end)
     return [at for at in found if 0 <= at < PAGE_BYTES]
 

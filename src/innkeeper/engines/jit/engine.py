@@ -39,8 +39,8 @@ def unsupported_reason() -> str:
     return f"the host CPU lacks {', '.join(missing)}" if missing else ""
 
 
-_ready: dict[Path, Artifact] = {}
-"""Artifacts that this process has: a file is read once."""
+_ready: dict[Path, tuple[str, Artifact]] = {}
+"""By cache folder, the version and the artifacts that this process has: sources and file are read once."""
 
 
 def ensure_artifacts(progress: Progress = lambda done, total, what: None) -> Artifact:
@@ -55,8 +55,15 @@ def ensure_artifacts(progress: Progress = lambda done, total, what: None) -> Art
     if folder not in _ready:
         path = _artifact_path(folder)
         # Sources that change while they are compiled may be compiled half old and half new.
-        _ready[folder] = store.obtain(path, lambda: build(progress), lambda: path == _artifact_path(folder))
-    return _ready[folder]
+        made = store.obtain(path, lambda: build(progress), lambda: path == _artifact_path(folder))
+        _ready[folder] = (path.stem, made)
+    return _ready[folder][1]
+
+
+def engine_version() -> str:
+    """What artifacts and regions of this process are known by: a digest of their sources and of the host."""
+    ensure_artifacts()
+    return _ready[store.cache_folder()][0]
 
 
 def artifacts_built() -> bool:
@@ -158,7 +165,7 @@ class JitEngine:
         from innkeeper.engines.jit.compile_client import CompileClient
 
         folder = cache_folder or store.cache_folder().parent / "code"
-        client = CompileClient(version or store.source_digest(host_description()), folder)
+        client = CompileClient(version or engine_version(), folder)
         self.start_optimizer(client.compile, client.give_up, client.close)
 
     @property

@@ -10,7 +10,7 @@ import signal
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -103,34 +103,32 @@ def test_two_clients_share_one_worker(workers: Workers) -> None:
     assert workers.pid() == first
 
 
-def test_a_worker_that_is_killed_costs_one_region(workers: Workers) -> None:
-    client = workers.client()
+def unanswered(workers: Workers, client: CompileClient, entry: int, end: Callable[[int], None]) -> int:
+    """Ask a worker that stands still, and let `end`, given its process, make that fail; the process."""
     assert client.compile(PAGE, (0,), Wanted.ANY)
     pid = workers.pid()
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
+    wanted = Wanted.ALL_ENTRIES if entry else Wanted.ANY
     answers: list[RegionCode | None] = []
-    thread = threading.Thread(target=lambda: answers.append(client.compile(PAGE, (4,), Wanted.ALL_ENTRIES)))
+    thread = threading.Thread(target=lambda: answers.append(client.compile(PAGE, (entry,), wanted)))
     thread.start()
-    kill(pid)
+    end(pid)
     thread.join(JOIN_TIMEOUT_S)
     assert answers == [None]
+    return pid
+
+
+def test_a_worker_that_is_killed_costs_one_region(workers: Workers) -> None:
+    client = workers.client()
+    pid = unanswered(workers, client, 4, kill)
     assert client.compile(PAGE, (0,), Wanted.ANY)
     assert workers.pid() not in (pid, None)
 
 
 def test_giving_up_ends_a_request_and_all_others(workers: Workers) -> None:
     client = workers.client()
-    assert client.compile(PAGE, (0,), Wanted.ANY)
-    pid = workers.pid()
-    assert pid is not None
-    os.kill(pid, signal.SIGSTOP)
-    answers: list[RegionCode | None] = []
-    thread = threading.Thread(target=lambda: answers.append(client.compile(PAGE, (0,), Wanted.ANY)))
-    thread.start()
-    client.give_up()
-    thread.join(JOIN_TIMEOUT_S)
-    assert answers == [None]
+    pid = unanswered(workers, client, 0, lambda pid: client.give_up())
     os.kill(pid, signal.SIGCONT)
     assert client.compile(PAGE, (0,), Wanted.ANY) is None
 
