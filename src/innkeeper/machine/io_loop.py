@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The machine's I/O thread: host descriptors that become readable, deferred device work, and timers.
+"""The machine's I/O thread: host descriptors that become ready, deferred device work, and timers.
 
-Everything it calls runs with the machine's lock held, as devices expect. It polls with poll(2), which also
-takes regular files and /dev/null (epoll refuses those).
+Everything it calls runs with the machine's lock held, as devices expect, and the lock is free between two
+calls.
 """
 
 from __future__ import annotations
@@ -19,26 +19,51 @@ from collections.abc import Callable
 from innkeeper.machine.clock import Clock
 
 Work = Callable[[], None]
-_Selector: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
+_READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+_SLEEP_MAX_S = 3600.0
+_CANCELLED_MIN = 64
+"""So many cancelled timers are kept before it is looked whether they are most of all."""
+
+
+class Timer:
+    """What `IoLoop.call_at` returns."""
+
+    __slots__ = ("_loop", "work")
+
+    def __init__(self, loop: IoLoop, work: Work) -> None:
+        self._loop = loop
+        self.work: Work | None = work
+
+    def cancel(self) -> None:
+        """Do not call it; harmless when it was called or cancelled already. Machine lock held."""
+        if self.work is not None:
+            self.work = None
+            self._loop.timer_cancelled()
 
 
 class IoLoop:
     """Runs work on a thread of its own between `start` and `stop`; what is asked for before waits until then.
 
-    `on_error` is told what escaped from a callback; the loop goes on.
+    `on_error` is told what escaped from a callback; the loop goes on. Satisfies `EventLoop` of `network`.
     """
 
     def __init__(
         self, lock: threading.RLock, clock: Clock, on_error: Callable[[BaseException], None]
     ) -> None:
+        self.clock = clock
         self._lock = lock
-        self._clock = clock
         self._on_error = on_error
         self._soon: deque[Work] = deque()
-        self._timers: list[tuple[int, int, Work]] = []
+        self._timers: list[tuple[int, int, Timer]] = []
+        self._timers_lock = threading.Lock()
+        self._cancelled = 0
         self._numbers = itertools.count()
         self._readers: dict[int, Work] = {}
-        self._readers_changed = True
+        self._writers: dict[int, Work] = {}
+        self._always: set[int] = set()
+        """Descriptors that are always ready and cannot be waited for: regular files, /dev/null."""
+        self._selector: selectors.BaseSelector | None = None
+        self._sleeping = False
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._wake_read, self._wake_write = os.pipe()
@@ -50,24 +75,36 @@ class IoLoop:
         self._soon.append(work)
         self._wake()
 
-    def call_at(self, deadline_ns: int, work: Work) -> None:
+    def call_at(self, deadline_ns: int, work: Work) -> Timer:
         """Run `work` once the clock has reached `deadline_ns`. From any thread."""
-
-        def arm() -> None:
-            heapq.heappush(self._timers, (deadline_ns, next(self._numbers), work))
-
-        self.call_soon(arm)
+        timer = Timer(self, work)
+        with self._timers_lock:
+            heapq.heappush(self._timers, (deadline_ns, next(self._numbers), timer))
+        self._wake()
+        return timer
 
     def add_reader(self, fd: int, ready: Work) -> None:
-        """Call `ready` whenever `fd` can be read without waiting, until `remove_reader`. Lock held."""
+        """Call `ready` whenever `fd` can be read without waiting, until `remove_reader`. Lock held.
+
+        A descriptor has to be removed before it is closed.
+        """
         self._readers[fd] = ready
-        self._readers_changed = True
-        self._wake()
+        self._watch(fd)
 
     def remove_reader(self, fd: int) -> None:
-        """Look at `fd` no longer; harmless if nobody did. Lock held."""
+        """Look no longer whether `fd` can be read; harmless if nobody did. Lock held."""
         if self._readers.pop(fd, None) is not None:
-            self._readers_changed = True
+            self._watch(fd)
+
+    def add_writer(self, fd: int, ready: Work) -> None:
+        """Call `ready` whenever `fd` takes bytes without waiting, until `remove_writer`. Lock held."""
+        self._writers[fd] = ready
+        self._watch(fd)
+
+    def remove_writer(self, fd: int) -> None:
+        """Look no longer whether `fd` can be written; harmless if nobody did. Lock held."""
+        if self._writers.pop(fd, None) is not None:
+            self._watch(fd)
 
     def start(self) -> None:
         """Begin to work."""
@@ -83,34 +120,74 @@ class IoLoop:
         os.close(self._wake_read)
         os.close(self._wake_write)
 
-    def _wake(self) -> None:
-        # EAGAIN: the pipe is full of wake-ups already; EBADF: the loop has stopped.
-        with contextlib.suppress(OSError):
-            os.write(self._wake_write, b"\0")
-
-    def _main(self) -> None:
-        with _Selector() as selector:
-            while not self._stopping:
-                with self._lock:
-                    self._register(selector)
-                for key, _ in selector.select(self._timeout_s()):
-                    if key.fd == self._wake_read:
-                        with contextlib.suppress(BlockingIOError):
-                            os.read(self._wake_read, 4096)
-                    else:
-                        self._run(self._readers.get(key.fd))
-                self.run_due()
-
     def run_due(self) -> None:
         """Run deferred work and the timers that are due. The thread does so, or a round-robin scheduler."""
-        for _ in range(len(self._soon)):
-            self._run(self._soon.popleft())
-        while self._timers and self._timers[0][0] <= self._clock.now_ns():
-            self._run(heapq.heappop(self._timers)[2])
+        soon, timers = self._soon, self._timers
+        for _ in range(len(soon)):
+            self._run(soon.popleft())
+        while timers and timers[0][0] <= self.clock.now_ns():
+            with self._timers_lock:
+                timer = heapq.heappop(timers)[2]
+            work, timer.work = timer.work, None
+            if work is None:
+                self._cancelled -= 1
+            self._run(work)
 
     def next_timer_ns(self) -> int | None:
         """When the first timer is due, None if there is none."""
         return self._timers[0][0] if self._timers else None
+
+    def timer_cancelled(self) -> None:
+        """A timer of this loop will not be called: forget it when most of them are such."""
+        self._cancelled += 1
+        if self._cancelled < max(_CANCELLED_MIN, len(self._timers) // 2):
+            return
+        with self._timers_lock:
+            self._timers[:] = [entry for entry in self._timers if entry[2].work is not None]
+            heapq.heapify(self._timers)
+            self._cancelled = 0
+
+    def _wake(self) -> None:
+        # Whoever adds work looks at `_sleeping` behind it, the loop at the work behind `_sleeping`.
+        if self._sleeping or self._stopping:
+            self._sleeping = False
+            # EAGAIN: the pipe is full of wake-ups already; EBADF: the loop has stopped.
+            with contextlib.suppress(OSError):
+                os.write(self._wake_write, b"\0")
+
+    def _main(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            with self._lock:
+                self._selector = selector
+                selector.register(self._wake_read, _READ)
+                for fd in {*self._readers, *self._writers}:
+                    self._watch(fd)
+            try:
+                while not self._stopping:
+                    self._turn(selector)
+            finally:
+                self._selector = None
+
+    def _turn(self, selector: selectors.BaseSelector) -> None:
+        """Wait until there is something to do, and do all of it once."""
+        self._sleeping = True
+        events = selector.select(self._timeout_s())
+        self._sleeping = False
+        readers, writers = self._readers, self._writers
+        for key, mask in events:
+            fd = key.fd
+            if fd == self._wake_read:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(fd, 4096)
+                continue
+            if mask & _READ:
+                self._run(readers.get(fd))
+            if mask & _WRITE:
+                self._run(writers.get(fd))
+        for fd in tuple(self._always):
+            self._run(readers.get(fd))
+            self._run(writers.get(fd))
+        self.run_due()
 
     def _run(self, work: Work | None) -> None:
         if work is None:
@@ -122,23 +199,34 @@ class IoLoop:
                 self._on_error(error)
 
     def _timeout_s(self) -> float | None:
-        if self._soon or self._stopping:
+        if self._soon or self._stopping or self._always:
             return 0
-        if not self._timers:
+        try:
+            deadline_ns = self._timers[0][0]
+        except IndexError:
             return None
-        return min(max(0, self._timers[0][0] - self._clock.now_ns()) / 1e9, 3600.0)
+        return min(max(0, deadline_ns - self.clock.now_ns()) / 1e9, _SLEEP_MAX_S)
 
-    def _register(self, selector: selectors.BaseSelector) -> None:
-        """Make the selector's descriptors those of `_readers`. A descriptor that is not open is dropped."""
-        if not self._readers_changed:
+    def _watch(self, fd: int) -> None:
+        """Make what the selector looks for at `fd` what is wanted. One that is not open is dropped."""
+        selector = self._selector
+        if selector is None:
             return
-        self._readers_changed = False
-        for fd in list(selector.get_map()):
-            selector.unregister(fd)
-        selector.register(self._wake_read, selectors.EVENT_READ)
-        for fd in list(self._readers):
-            try:
-                os.fstat(fd)
-                selector.register(fd, selectors.EVENT_READ)
-            except (OSError, ValueError, KeyError):
-                del self._readers[fd]
+        events = (_READ if fd in self._readers else 0) | (_WRITE if fd in self._writers else 0)
+        self._always.discard(fd)
+        known = fd in selector.get_map()
+        try:
+            if not events:
+                if known:
+                    selector.unregister(fd)
+            elif known:
+                selector.modify(fd, events)
+            else:
+                selector.register(fd, events)
+        except PermissionError:
+            # epoll refuses what never makes anybody wait.
+            self._always.add(fd)
+        except (OSError, ValueError, KeyError):
+            self._readers.pop(fd, None)
+            self._writers.pop(fd, None)
+        self._wake()

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import queue
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from innkeeper.host.clock import HostClock
+from innkeeper.machine.clock import VirtualClock
 from innkeeper.machine.io_loop import IoLoop
 
 Queue = queue.Queue
@@ -112,3 +115,84 @@ def test_a_loop_that_never_ran_can_be_stopped_and_called() -> None:
     io = IoLoop(threading.RLock(), HostClock(), lambda error: None)
     io.stop()
     io.call_soon(lambda: None)
+
+
+def test_a_writer_is_called_while_there_is_room_and_a_reader_of_the_same_socket_beside_it(loop: Loop) -> None:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.settimeout(10)
+    full, echoed = threading.Event(), Queue[bytes]()
+
+    def write() -> None:
+        try:
+            ours.send(bytes(65536))
+        except BlockingIOError:
+            loop.io.remove_writer(ours.fileno())
+            full.set()
+
+    with loop.lock:
+        loop.io.add_writer(ours.fileno(), write)
+        loop.io.add_reader(ours.fileno(), lambda: echoed.put(ours.recv(4096)))
+    theirs.sendall(b"over here")
+    assert echoed.get(timeout=10) == b"over here"
+    for _ in range(1000):
+        if full.is_set():
+            break
+        theirs.recv(1 << 20)
+        full.wait(0.001)
+    # Removed, it is called no more even when there is room again; the reader still is.
+    with loop.lock:
+        loop.io.remove_writer(ours.fileno())
+    theirs.sendall(b"again")
+    assert echoed.get(timeout=10) == b"again"
+    with loop.lock:
+        loop.io.remove_reader(ours.fileno())
+    ours.close()
+    theirs.close()
+
+
+def test_a_number_that_was_closed_and_opened_again_is_watched_anew(loop: Loop) -> None:
+    for _ in range(3):
+        reader, writer = os.pipe()
+        os.write(writer, b"x")
+        os.close(writer)
+        assert read_all(loop, reader) == b"x"
+        os.close(reader)
+
+
+def test_cancelled_timers_are_not_called_and_not_kept() -> None:
+    clock = VirtualClock()
+    io = IoLoop(threading.RLock(), clock, lambda error: None)
+    called: list[int] = []
+    timers = [io.call_at(1000 + number, functools.partial(called.append, number)) for number in range(1000)]
+    for timer in timers[1:]:
+        timer.cancel()
+        timer.cancel()
+    assert len(io._timers) < 100
+    clock.advance_ns(5000)
+    io.run_due()
+    assert called == [0] and io.next_timer_ns() is None
+    timers[0].cancel()
+    io.call_at(1, lambda: called.append(-1))
+    io.run_due()
+    assert called == [0, -1]
+    io.stop()
+
+
+def test_work_from_many_threads_is_never_left_waiting(loop: Loop) -> None:
+    """Each thread waits for its work to be done before it asks for more: one lost wake-up would hang."""
+
+    def ask() -> None:
+        for _ in range(300):
+            done = threading.Event()
+            loop.io.call_soon(done.set)
+            assert done.wait(10)
+            counts.append(1)
+
+    counts: list[int] = []
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(counts) == 1200
