@@ -27,6 +27,8 @@ def test_import_contracts_hold(tmp_path: Path) -> None:
         ("machine/wrong.py", "import llvmlite.binding", "llvmlite"),
         ("devices/wrong.py", "from ctypes import c_int", "ctypes"),
         ("vmm/wrong.py", "def f():\n    import fcntl\n", "ctypes"),
+        ("hypervisor/wrong.py", "import innkeeper.machine", "Two stacks"),
+        ("client/wrong.py", "import fastapi", "fastapi"),
         ("errors.py", "import innkeeper.spec", "errors"),
     ],
 )

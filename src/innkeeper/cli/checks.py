@@ -21,7 +21,10 @@ MEMORY_MIN_BYTES = 1 << 30
 """A default guest of 512 MiB and what its VMM needs besides."""
 CACHE_MIN_BYTES = 2 << 30
 """The `debian` image, its download and the engine's artifacts."""
-DEPENDENCIES = ("typer", "rich", "pyelftools", "zstandard", "arpy", "pysequoia", "httpx", "filelock")
+DEPENDENCIES = (
+    *("typer", "rich", "pyelftools", "zstandard", "arpy", "pysequoia", "httpx", "filelock"),
+    *("annotated-types", "fastapi", "pydantic", "uvicorn", "websockets"),
+)
 KVM_DEVICE = Path("/dev/kvm")
 
 
