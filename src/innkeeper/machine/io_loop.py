@@ -66,6 +66,9 @@ class IoLoop:
         self._sleeping = False
         self._stopping = False
         self._thread: threading.Thread | None = None
+        self._open_pipe()
+
+    def _open_pipe(self) -> None:
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
@@ -122,9 +125,10 @@ class IoLoop:
 
     def run_due(self) -> None:
         """Run deferred work and the timers that are due. The thread does so, or a round-robin scheduler."""
-        soon, timers = self._soon, self._timers
-        for _ in range(len(soon)):
-            self._run(soon.popleft())
+        timers = self._timers
+        for _ in range(len(self._soon)):
+            if not self._run_next():
+                break
         while timers and timers[0][0] <= self.clock.now_ns():
             with self._timers_lock:
                 timer = heapq.heappop(timers)[2]
@@ -132,6 +136,38 @@ class IoLoop:
             if work is None:
                 self._cancelled -= 1
             self._run(work)
+
+    def run_deferred(self) -> None:
+        """Run deferred work until none is left. By any thread with the lock held: devices are idle then."""
+        while self._run_next():
+            pass
+
+    def _run_next(self) -> bool:
+        """Run the next piece of deferred work, if there is one."""
+        try:
+            work = self._soon.popleft()
+        except IndexError:  # another thread may have done it
+            return False
+        self._run(work)
+        return True
+
+    def forked(self) -> None:
+        """In the child of a fork: a loop of its own, started when `start` is called, that looks at nothing.
+
+        Deferred work and timers are kept. Only to be called in the child.
+        """
+        self._timers_lock = threading.Lock()
+        self._readers.clear()
+        self._writers.clear()
+        self._always.clear()
+        if self._selector is not None:
+            self._selector.close()
+            self._selector = None
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+        self._open_pipe()
+        self._sleeping = False
+        self._thread = None
 
     def next_timer_ns(self) -> int | None:
         """When the first timer is due, None if there is none."""

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import TypeVar
 
 from innkeeper.devices.syscon import PowerRequest
 from innkeeper.engines.engine import Engine, Exit, ExitReason, GuestRam
@@ -22,11 +23,12 @@ from innkeeper.isa.riscv import state
 from innkeeper.machine.board import Board, Peripherals
 from innkeeper.machine.board_tree import TreeParameters
 from innkeeper.machine.boot import BootConfig, load
-from innkeeper.machine.clock import Clock
+from innkeeper.machine.clock import NS_PER_TICK, Clock
 from innkeeper.machine.firmware_console import FirmwareConsole
 from innkeeper.machine.hart import Hart
 from innkeeper.machine.hart_threads import HartThreads
 from innkeeper.machine.io_loop import IoLoop
+from innkeeper.machine.rest import Rest
 from innkeeper.machine.sbi import Sbi
 from innkeeper.spec import board as spec
 from innkeeper.spec.riscv import CAUSE_LOAD_ACCESS, CAUSE_STORE_ACCESS, PRIV_M
@@ -37,6 +39,7 @@ _SLICE_INSTRUCTIONS = 4_000_000
 _SWITCH_INTERVAL_S = 0.0005
 """How long a thread may keep the GIL while another wants it; Python's own 5 ms would delay every exit."""
 _RNG_SEED_BYTES = 64
+T = TypeVar("T")
 _RESET_INSTRUCTIONS = 500
 """How far each hart gets on its own when firmware starts, before all run at the same time."""
 
@@ -99,6 +102,11 @@ class VirtMachine:
         self._make_engine = make_engine
         self._engine: Engine | None = None
         self._peripherals = peripherals
+        self._rest = Rest(self._halt_harts, self._stop_time, self._start_time)
+        self._stopped_ticks: list[int] = []
+        """During a pause: `time` of the machine and of each hart."""
+        self._continues = False
+        """The next `run` goes on with the state that was put in place instead of booting."""
         self._ending = threading.Event()
         self._ending_lock = threading.Lock()
         self._outcome: Outcome | None = None
@@ -121,15 +129,27 @@ class VirtMachine:
         """
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         self.io.start()
+        try:
+            while True:
+                if not self._continues:
+                    self.power_on()
+                    self._leave_reset()
+                self._continues = False
+                self._run_to_end()
+                outcome = self.outcome()
+                if outcome.ending is not Ending.RESET:
+                    return outcome
+                self._prepare_reset()
+        finally:
+            self._rest.close()
+
+    def _run_to_end(self) -> None:
         while True:
-            self.power_on()
-            self._leave_reset()
+            self._rest.serve(self._ending.is_set)
+            if self._ending.is_set():
+                return
             mains = [functools.partial(self._hart_main, hart) for hart in self.harts]
             HartThreads(mains, lambda: self.end(Outcome(Ending.STOPPED, "interrupted"))).run()
-            outcome = self.outcome()
-            if outcome.ending is not Ending.RESET:
-                return outcome
-            self._prepare_reset()
 
     def power_on(self) -> None:
         """Place the boot files in zeroed RAM and let the boot hart wait for its first instruction."""
@@ -215,6 +235,12 @@ class VirtMachine:
             if self._outcome is None or self._outcome.ending is Ending.RESET:
                 self._outcome = self._last_outcome or outcome
             self._ending.set()
+            self._rest.end()
+            for hart in self.harts:
+                hart.halt()
+
+    def _halt_harts(self) -> None:
+        with self._ending_lock:
             for hart in self.harts:
                 hart.halt()
 
@@ -228,6 +254,48 @@ class VirtMachine:
         if self._host_error is not None:
             raise self._host_error
         return self._outcome or Outcome(Ending.STOPPED)
+
+    # Standing still, for who saves or forks the machine.
+
+    def at_rest(self, work: Callable[[], T]) -> T:
+        """Have `work` done while no hart runs and no device works, by the thread of `run`; gives its result.
+
+        Guest time goes on meanwhile, as when the host is busy. The machine's lock is held and deferred work
+        of devices is done. From any thread that does not hold the lock, once there is a `run`; waits. Raises
+        what `work` does; GuestError if the machine ends before.
+        """
+        return self._rest.call(lambda: self._rested(work))
+
+    def pause(self) -> None:
+        """Let the harts stand still until `resume`; returns when they do. Guest time stands still as well.
+
+        The guest's wall clock then lags behind: its RTC is right, and the VMM may tell it. Host streams go
+        on filling the guest's buffers. From threads that do not hold the lock; GuestError if it ends before.
+        """
+        self._rest.pause()
+
+    def resume(self) -> None:
+        """End a pause; harmless without one. From any thread."""
+        self._rest.resume()
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it was paused and not resumed since."""
+        return self._rest.is_paused
+
+    def _rested(self, work: Callable[[], T]) -> T:
+        with self.lock:
+            self.io.run_deferred()
+            return work()
+
+    def _stop_time(self) -> None:
+        self._stopped_ticks = [self.time_ticks(), *(hart.time_ticks() for hart in self.harts)]
+
+    def _start_time(self) -> None:
+        ticks, *hart_ticks = self._stopped_ticks
+        self.set_time_ticks(ticks)
+        for hart, value in zip(self.harts, hart_ticks, strict=True):
+            hart.set_time_ticks(value)
 
     def close(self) -> None:
         """Free RAM, engine and I/O thread. Nothing may run any more; harmless when repeated."""
@@ -256,9 +324,9 @@ class VirtMachine:
 
     def _hart_main(self, hart: Hart) -> None:
         try:
-            while not self._ending.is_set():
+            while not self._rest.leave.is_set():
                 if hart.state == HartState.STOPPED:
-                    hart.sleep_until_start(self._ending)
+                    hart.sleep_until_start(self._rest.leave)
                 elif self.begin(hart):
                     self._run_hart(hart)
         except BaseException as error:
@@ -273,11 +341,13 @@ class VirtMachine:
             hart.start_request = None
             hart.state = HartState.STARTED
         hart.running = True
-        # Who ends the machine says so before it clears `running`: one of the two is seen here.
-        return not self._ending.is_set()
+        # Who wants harts to leave says so before it clears `running`: one of the two is seen here.
+        return not self._rest.leave.is_set()
 
     def _run_hart(self, hart: Hart) -> None:
         run, answer = hart.vcpu.run, self.answer
+        if hart.state == HartState.SUSPENDED:
+            self._suspend(hart)
         while hart.running:
             event = run(_SLICE_INSTRUCTIONS)
             if event.reason == ExitReason.IDLE:
@@ -291,9 +361,9 @@ class VirtMachine:
         while hart.running and not hart.has_event() and hart.ticks_until_timer() != 0:
             hart.sleep_until_event()
         if hart.running:
-            self.resume(hart)
+            self.end_suspend(hart)
 
-    def resume(self, hart: Hart) -> None:
+    def end_suspend(self, hart: Hart) -> None:
         """End a suspend asked for by SBI."""
         request, hart.suspend_request = hart.suspend_request, None
         hart.state = HartState.STARTED
@@ -317,7 +387,8 @@ class VirtMachine:
                 hart.vcpu.complete_read(value)
         elif reason == ExitReason.ECALL:
             self.sbi.call(hart)
-            if hart.running:
+            # Also when the hart is to leave: the call would be made twice.
+            if hart.state != HartState.STOPPED:
                 hart.vcpu.complete_ecall()
         elif reason == ExitReason.ERROR or reason == ExitReason.BREAKPOINT:
             pc = hart.words[state.PC]
@@ -343,6 +414,10 @@ class VirtMachine:
     def time_ticks(self) -> int:
         """Ticks since power-on."""
         return (self.clock.now_ns() - self._epoch_ns) * spec.TIMEBASE_HZ // 1_000_000_000
+
+    def set_time_ticks(self, ticks: int) -> None:
+        """Let `time_ticks` be `ticks` now."""
+        self._epoch_ns = self.clock.now_ns() - ticks * NS_PER_TICK
 
     def power_request(self, request: PowerRequest, code: int) -> None:
         """The test device was written."""

@@ -65,7 +65,7 @@ class RoundRobin:
                 return False
             self._idle.discard(hart.index)
             if hart.state == HartState.SUSPENDED:
-                machine.resume(hart)
+                machine.end_suspend(hart)
         hart.set_time_ticks(start_ticks)
         end = hart.retired() + self._slice
         while hart.running and hart.state == HartState.STARTED and hart.retired() < end:
