@@ -176,13 +176,17 @@ class VirtioDevice:
         try:
             work()
         except GuestError as error:
-            state = self.state
-            state.status |= DeviceStatus.NEEDS_RESET
-            state.failure = error.message
-            if state.status & DeviceStatus.DRIVER_OK:
-                self._interrupt(INTERRUPT_CONFIG_CHANGE)
-            if self.on_failure is not None:
-                self.on_failure(error.message)
+            self.fail(error)
+
+    def fail(self, error: GuestError) -> None:
+        """The driver broke the rules: this device is silent until it is reset."""
+        state = self.state
+        state.status |= DeviceStatus.NEEDS_RESET
+        state.failure = error.message
+        if state.status & DeviceStatus.DRIVER_OK:
+            self._interrupt(INTERRUPT_CONFIG_CHANGE)
+        if self.on_failure is not None:
+            self.on_failure(error.message)
 
     def drain(self, queue_index: int, handle: Callable[[Chain], int]) -> None:
         """Give each available buffer to `handle`, which returns how many bytes it wrote, and return it.

@@ -1,86 +1,83 @@
 # SPDX-License-Identifier: Apache-2.0
-"""virtio network device without offloads: one receive queue, one transmit queue, whole Ethernet frames.
+"""virtio network device: one receive, one transmit and one control queue, super-frames both ways.
+
+One pair of queues: all of them would be served by the machine's one I/O thread.
 
 Spec: virtio-1.3 5.1 "Network Device".
 """
 
+from __future__ import annotations
+
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
 
 from innkeeper.devices.ports import GuestMemory
-from innkeeper.devices.virtio.device import VirtioDevice, VirtioState
+from innkeeper.devices.virtio.device import VirtioDevice
+from innkeeper.devices.virtio.net_backend import LoopbackNet, NullNet
+from innkeeper.devices.virtio.net_control import answer_command
+from innkeeper.devices.virtio.net_frame import (
+    ETHERNET_HEADER_BYTES,
+    FRAME_BYTES_MAX,
+    Frame,
+    NetBackend,
+    Offloads,
+)
+from innkeeper.devices.virtio.net_state import NetState
 from innkeeper.devices.virtio.queue import Chain
 from innkeeper.errors import GuestError
 from innkeeper.spec.virtio import (
     DEVICE_NET,
+    NET_F_CSUM,
+    NET_F_CTRL_GUEST_OFFLOADS,
+    NET_F_CTRL_MAC_ADDR,
+    NET_F_CTRL_RX,
+    NET_F_CTRL_VQ,
+    NET_F_GUEST_ANNOUNCE,
+    NET_F_GUEST_CSUM,
+    NET_F_GUEST_TSO4,
+    NET_F_GUEST_TSO6,
+    NET_F_HOST_TSO4,
+    NET_F_HOST_TSO6,
     NET_F_MAC,
+    NET_F_MRG_RXBUF,
     NET_F_MTU,
     NET_F_STATUS,
+    NET_HDR_F_DATA_VALID,
+    NET_HDR_F_NEEDS_CSUM,
+    NET_HDR_GSO_NONE,
+    NET_HDR_GSO_TCPV4,
+    NET_HDR_GSO_TCPV6,
     NET_HEADER_BYTES,
     NET_MTU_MIN_BYTES,
+    NET_S_ANNOUNCE,
     NET_S_LINK_UP,
 )
 
-ETHERNET_HEADER_BYTES = 14
-FRAME_BYTES_MAX = ETHERNET_HEADER_BYTES + 4 + 65535
+__all__ = ["LoopbackNet", "NetBackend", "NetState", "NullNet", "VirtioNet"]
+
+BATCH_BYTES_MAX = 512 << 10
+"""After so much from the guest its backend gets it, and others get the machine's lock."""
 
 _QUEUE_SIZE = 256
-_RECEIVE, _TRANSMIT = 0, 1
+_RECEIVE, _TRANSMIT, _CONTROL = 0, 1, 2
+_FRAMES_PER_BATCH = 64
 # mac, status, max_virtqueue_pairs, mtu: 5.1.4 "Device configuration layout".
 _CONFIG = struct.Struct("<6sHHH")
 # flags, gso_type, hdr_len, gso_size, csum_start, csum_offset, num_buffers: 5.1.6 "Device Operation".
-_RECEIVE_HEADER = struct.pack("<BBHHHHH", 0, 0, 0, 0, 0, 0, 1)
-
-
-class NetBackend(Protocol):
-    """The other end of the cable. Both directions run with the machine's lock held."""
-
-    def attach(self, receive: Callable[[bytes], bool]) -> None:
-        """Called once: `receive(frame)` gives a frame to the guest; False when it was dropped."""
-        ...
-
-    def send(self, frame: bytes | memoryview) -> None:
-        """A frame of the guest, without FCS. The buffer is valid only during the call."""
-        ...
-
-
-class NullNet:
-    """A cable that ends in nothing."""
-
-    def attach(self, receive: Callable[[bytes], bool]) -> None:
-        pass
-
-    def send(self, frame: bytes | memoryview) -> None:
-        pass
-
-
-class LoopbackNet:
-    """A plug that returns every frame to the guest that sent it."""
-
-    def __init__(self) -> None:
-        self._receive: Callable[[bytes], bool] = lambda frame: False
-
-    def attach(self, receive: Callable[[bytes], bool]) -> None:
-        self._receive = receive
-
-    def send(self, frame: bytes | memoryview) -> None:
-        self._receive(bytes(frame))
-
-
-@dataclass
-class NetState(VirtioState):
-    """Frames since reset; dropped ones had no buffer, or no sense."""
-
-    received_frames: int = 0
-    received_dropped_frames: int = 0
-    sent_frames: int = 0
-    sent_dropped_frames: int = 0
+_HEADER = struct.Struct("<BBHHHHH")
+_FEATURES = (
+    NET_F_CSUM, NET_F_GUEST_CSUM, NET_F_CTRL_GUEST_OFFLOADS, NET_F_MTU, NET_F_MAC, NET_F_GUEST_TSO4,
+    NET_F_GUEST_TSO6, NET_F_HOST_TSO4, NET_F_HOST_TSO6, NET_F_MRG_RXBUF, NET_F_STATUS, NET_F_CTRL_VQ,
+    NET_F_CTRL_RX, NET_F_GUEST_ANNOUNCE, NET_F_CTRL_MAC_ADDR,
+)  # fmt: skip
+_GUEST_OFFLOADS = 1 << NET_F_GUEST_CSUM | 1 << NET_F_GUEST_TSO4 | 1 << NET_F_GUEST_TSO6
+_GSO_FEATURE = {NET_HDR_GSO_TCPV4: NET_F_HOST_TSO4, NET_HDR_GSO_TCPV6: NET_F_HOST_TSO6}
 
 
 class VirtioNet(VirtioDevice):
-    """A network card with the address `mac` (6 bytes) whose frames carry up to `mtu_bytes` of payload."""
+    """A network card with the address `mac` (6 bytes) whose frames carry up to `mtu_bytes` of payload.
+
+    Satisfies `GuestPort`. With `defer` from the machine, frames move on its I/O thread only.
+    """
 
     device_type = DEVICE_NET
     state: NetState
@@ -92,87 +89,264 @@ class VirtioNet(VirtioDevice):
             raise ValueError(f"{mac.hex(':')} is not the unicast address of a network card")
         if not NET_MTU_MIN_BYTES <= mtu_bytes <= 65535:
             raise ValueError(f"an MTU of {mtu_bytes} bytes is outside {NET_MTU_MIN_BYTES}..65535")
-        super().__init__(memory, [_QUEUE_SIZE, _QUEUE_SIZE], (NET_F_MAC, NET_F_MTU, NET_F_STATUS))
         self._backend = backend
         self._mac, self._mtu_bytes = mac, mtu_bytes
-        self._link_up = True
-        self._write_config_space()
-        backend.attach(self.receive)
+        self._served_soon = [False, False]
+        self._signal_soon = False
+        super().__init__(memory, [_QUEUE_SIZE] * 3, _FEATURES)
+        backend.attach(self)
+
+    # What the machine calls.
 
     def power_on_state(self) -> NetState:
-        return NetState(queues=[queue.state for queue in self.queues])
+        # What belongs to the backend outlives a reset by the driver.
+        before = getattr(self, "state", None) or NetState()
+        return NetState(
+            queues=[queue.state for queue in self.queues],
+            mac=self._mac,
+            link_up=before.link_up,
+            waiting=before.waiting,
+        )
 
     def set_link(self, up: bool) -> None:
         """Plug the cable in or pull it; while it is out, frames are dropped both ways."""
-        if up != self._link_up:
-            self._link_up = up
-            self._write_config_space()
+        if up != self.state.link_up:
+            self.state.link_up = up
             self.config_changed()
 
-    def receive(self, frame: bytes) -> bool:
-        """Give a frame (without FCS) to the guest; False if it was dropped for want of a buffer or a link."""
-        delivered = False
+    def announce(self) -> None:
+        """Have the guest announce itself: what is at the other end of the cable has changed.
 
-        def deliver() -> None:
-            nonlocal delivered
-            delivered = self._deliver(frame)
+        Spec: virtio-1.3 5.1.6.5.4 "Gratuitous Packet Sending".
+        """
+        if self.live and self.negotiated(NET_F_GUEST_ANNOUNCE):
+            self.state.announce = True
+            self.config_changed()
 
-        if self.live and self._link_up:
-            self.guarded(deliver)
-        if delivered:
-            self.state.received_frames += 1
-        else:
-            self.state.received_dropped_frames += 1
-        return delivered
+    def read_config(self, offset: int, size_bytes: int) -> int:
+        state = self.state
+        status = (NET_S_LINK_UP if state.link_up else 0) | (NET_S_ANNOUNCE if state.announce else 0)
+        config = _CONFIG.pack(state.mac, status, 1, self._mtu_bytes)
+        return int.from_bytes(config[offset : offset + size_bytes], "little")
+
+    def started(self) -> None:
+        self.state.guest_offloads = self.state.driver_features & _GUEST_OFFLOADS
+
+    def notify(self, queue_index: int) -> None:
+        """Serve the queue, on the I/O thread where there is one: a hart does not wait for the network."""
+        if self._defer is None or queue_index not in (_RECEIVE, _TRANSMIT):
+            super().notify(queue_index)
+        elif not self._served_soon[queue_index]:
+            self._served_soon[queue_index] = True
+            self._defer(self._serve_transmit if queue_index == _TRANSMIT else self._serve_receive)
 
     def serve(self, queue_index: int) -> None:
-        # New receive buffers need no action: frames that found none are gone, as on a real cable.
         if queue_index == _TRANSMIT:
-            self.drain(queue_index, self._transmit)
+            self._transmit_batch()
+        elif queue_index == _RECEIVE:
+            self._buffers_came()
+        else:
+            self.drain(queue_index, self._command)
 
-    def _write_config_space(self) -> None:
-        status = NET_S_LINK_UP if self._link_up else 0
-        self.config = bytearray(_CONFIG.pack(self._mac, status, 1, self._mtu_bytes))
+    # What the backend calls.
 
-    def _deliver(self, frame: bytes) -> bool:
-        """Spec: virtio-1.3 5.1.6.4 "Processing of Incoming Packets"."""
-        queue = self.queues[_RECEIVE]
-        queue.suppress_notification()
-        chain = queue.pop()
-        if chain is None:
+    @property
+    def mtu_bytes(self) -> int:
+        """See `GuestPort.mtu_bytes`."""
+        return self._mtu_bytes
+
+    @property
+    def offloads(self) -> Offloads:
+        """See `GuestPort.offloads`."""
+        bits = self.state.guest_offloads
+        return Offloads(
+            checksum=bool(bits >> NET_F_GUEST_CSUM & 1),
+            tso4=bool(bits >> NET_F_GUEST_TSO4 & 1),
+            tso6=bool(bits >> NET_F_GUEST_TSO6 & 1),
+        )
+
+    def receive(self, frame: Frame) -> bool:
+        """See `GuestPort.receive`."""
+        state, size_bytes = self.state, len(frame.data)
+        if not self.live or not state.link_up or size_bytes > FRAME_BYTES_MAX:
+            state.received_dropped_frames += 1
+            return True
+        try:
+            outcome = self._deliver(frame, size_bytes)
+        except GuestError as error:
+            self.fail(error)
+            outcome = False
+        if outcome is None:
             return False
-        packet = memoryview(_RECEIVE_HEADER + frame)
-        done = 0
-        for segment in chain.writable:
-            part = packet[done : done + len(segment)]
-            segment[: len(part)] = part
-            done += len(part)
-        # A buffer too small for a frame of our MTU breaks 5.1.6.3.1; the frame is lost, not its header.
-        fits = done == len(packet)
-        queue.push(chain.head, done if fits else 0)
-        self.signal(queue)
+        if outcome:
+            state.received_frames += 1
+            state.received_bytes += size_bytes
+        else:
+            state.received_dropped_frames += 1
+        return True
+
+    # From the guest.
+
+    def _serve_transmit(self) -> None:
+        self._served_soon[_TRANSMIT] = False
+        super().notify(_TRANSMIT)
+
+    def _transmit_batch(self) -> None:
+        """Give what the driver has made available to the backend, and then its buffers back, all at once.
+
+        Spec: virtio-1.3 5.1.6.2 "Packet Transmission".
+        """
+        queue, state = self.queues[_TRANSMIT], self.state
+        queue.suppress_notification()
+        frames: list[Frame] = []
+        heads: list[int] = []
+        left_bytes = BATCH_BYTES_MAX
+        while len(heads) < _FRAMES_PER_BATCH and left_bytes > 0:
+            chain = queue.pop()
+            if chain is None:
+                break
+            heads.append(chain.head)
+            frame = self._frame_of(chain)
+            if frame is None or not state.link_up:
+                state.sent_dropped_frames += 1
+                continue
+            size_bytes = len(frame.data)
+            left_bytes -= size_bytes
+            state.sent_frames += 1
+            state.sent_bytes += size_bytes
+            frames.append(frame)
+        if frames:
+            self._backend.send(frames)
+        if self.live:
+            for head in heads:
+                queue.push(head, 0)
+            self.signal(queue)
+            self._turn_over = bool(heads) or queue.ask_notification()
+
+    def _frame_of(self, chain: Chain) -> Frame | None:
+        """The frame behind the header, however the driver framed both; None when it makes no sense."""
+        readable = chain.readable
+        total_bytes = sum(map(len, readable))
+        if total_bytes < NET_HEADER_BYTES:
+            raise GuestError("a transmitted packet is shorter than its header")
+        size_bytes = total_bytes - NET_HEADER_BYTES
+        if not ETHERNET_HEADER_BYTES <= size_bytes <= FRAME_BYTES_MAX:
+            return None
+        data: memoryview
+        first = readable[0]
+        if len(first) < NET_HEADER_BYTES:
+            first = memoryview(b"".join(readable))
+            data = first[NET_HEADER_BYTES:]
+        elif len(readable) == 1:
+            data = first[NET_HEADER_BYTES:]
+        elif len(first) == NET_HEADER_BYTES and len(readable) == 2:
+            data = readable[1]
+        else:
+            data = memoryview(b"".join(readable))[NET_HEADER_BYTES:]
+        flags, gso_type, header_bytes, gso_bytes, start, offset, _ = _HEADER.unpack_from(first)
+        if not flags & NET_HDR_F_NEEDS_CSUM:
+            return Frame(data) if gso_type == NET_HDR_GSO_NONE else None
+        if start + offset + 2 > size_bytes or not self.negotiated(NET_F_CSUM):
+            return None
+        if gso_type == NET_HDR_GSO_NONE:
+            return Frame(data, checksum_start=start, checksum_offset=offset)
+        feature = _GSO_FEATURE.get(gso_type)
+        if feature is None or not gso_bytes or not self.negotiated(feature):
+            return None
+        return Frame(data, gso_type, gso_bytes, header_bytes, start, offset)
+
+    def _command(self, chain: Chain) -> int:
+        return answer_command(self.state, chain, self.state.driver_features & _GUEST_OFFLOADS)
+
+    # To the guest.
+
+    def _serve_receive(self) -> None:
+        self._served_soon[_RECEIVE] = False
+        super().notify(_RECEIVE)
+
+    def _buffers_came(self) -> None:
+        """Tell a backend that waits; one that does not finds the buffers by itself."""
+        self.queues[_RECEIVE].suppress_notification()
+        if self.state.waiting:
+            self.state.waiting = False
+            self._backend.receive_ready()
+
+    def _deliver(self, frame: Frame, size_bytes: int) -> bool | None:
+        """True when it is given, False when it cannot be, None when there is no room yet.
+
+        Spec: virtio-1.3 5.1.6.4 "Processing of Incoming Packets".
+        """
+        queue, mergeable = self.queues[_RECEIVE], self.negotiated(NET_F_MRG_RXBUF)
+        packet_bytes = size_bytes + NET_HEADER_BYTES
+        wanted_bytes = packet_bytes if mergeable else 1
+        buffers = queue.reserve(wanted_bytes)
+        while buffers is None:
+            if queue.was_full:
+                return False  # more than the queue holds: waiting would not help
+            if not queue.ask_more():
+                self.state.waiting = True
+                return None
+            buffers = queue.reserve(wanted_bytes)
+        # Without mergeable buffers the frame has to fit into one; if it does not it is lost.
+        fits = mergeable or (len(buffers) == 1 and sum(map(len, buffers[0][1])) >= packet_bytes)
+        if fits:
+            queue.push_all(_scatter(_header_of(frame, len(buffers)), frame.data, buffers))
+        else:
+            queue.push_all([(head, 0) for head, _ in buffers])
+        self._signal_received()
         return fits
 
-    def _transmit(self, chain: Chain) -> int:
-        """Spec: virtio-1.3 5.1.6.2 "Packet Transmission"."""
-        frame = _frame_of(chain.readable)
-        if self._link_up and ETHERNET_HEADER_BYTES <= len(frame) <= FRAME_BYTES_MAX:
-            self._backend.send(frame)
-            self.state.sent_frames += 1
-        else:
-            self.state.sent_dropped_frames += 1
-        return 0
+    def _signal_received(self) -> None:
+        """One interrupt for all that is given to the guest in one turn of the I/O thread."""
+        if self._defer is None:
+            self.signal(self.queues[_RECEIVE])
+        elif not self._signal_soon:
+            self._signal_soon = True
+            self._defer(self._signal_now)
+
+    def _signal_now(self) -> None:
+        self._signal_soon = False
+        if self.live:
+            self.signal(self.queues[_RECEIVE])
 
 
-def _frame_of(readable: list[memoryview]) -> bytes | memoryview:
-    """What follows the 12-byte header, without a copy if it lies in one segment."""
-    total_bytes = sum(map(len, readable))
-    if total_bytes < NET_HEADER_BYTES:
-        raise GuestError("a transmitted packet is shorter than its header")
-    if total_bytes - NET_HEADER_BYTES > FRAME_BYTES_MAX:
-        return b""
-    if len(readable[0]) == NET_HEADER_BYTES and len(readable) == 2:
-        return readable[1]
-    if len(readable) == 1:
-        return readable[0][NET_HEADER_BYTES:]
-    return b"".join(readable)[NET_HEADER_BYTES:]
+def _header_of(frame: Frame, buffer_count: int) -> bytes:
+    """The virtio header in front of a frame to the guest."""
+    flags = NET_HDR_F_DATA_VALID if frame.checksum_valid else 0
+    start = offset = 0
+    if frame.checksum_start >= 0:
+        flags, start, offset = NET_HDR_F_NEEDS_CSUM, frame.checksum_start, frame.checksum_offset
+    return _HEADER.pack(
+        flags, frame.gso_type, frame.header_bytes, frame.gso_size_bytes, start, offset, buffer_count
+    )
+
+
+def _scatter(
+    header: bytes, data: bytes | bytearray | memoryview, buffers: list[tuple[int, list[memoryview]]]
+) -> list[tuple[int, int]]:
+    """Write header and data into the buffers' segments; returns the head and the bytes written of each."""
+    source, done, size_bytes = memoryview(data), 0, len(data)
+    rest = header
+    written: list[tuple[int, int]] = []
+    for head, segments in buffers:
+        count = 0
+        for segment in segments:
+            room = len(segment)
+            if rest:
+                part = rest[:room]
+                segment[: len(part)] = part
+                rest = rest[len(part) :]
+                count += len(part)
+                segment = segment[len(part) :]
+                room -= len(part)
+            left = size_bytes - done
+            if room >= left:
+                segment[:left] = source[done:]
+                count += left
+                done = size_bytes
+                break
+            segment[:] = source[done : done + room]
+            done += room
+            count += room
+        written.append((head, count))
+    return written

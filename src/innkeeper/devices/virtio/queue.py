@@ -83,6 +83,7 @@ class Virtqueue:
     def _unmap(self) -> None:
         empty = memoryview(b"")
         self._desc = self._avail = self._used_ring = self._used_head = self._avail_event = empty
+        self._seen_avail = 0
 
     def reset(self) -> None:
         """Back to power-on state, holding no view of guest memory."""
@@ -100,8 +101,8 @@ class Virtqueue:
             raise GuestError(f"queue size {size} is not a power of two up to {state.size_max}")
         if state.desc_address % 16 or state.driver_address % 2 or state.device_address % 4:
             raise GuestError("a virtqueue's rings are not aligned")
-        desc = self._memory.view(state.desc_address, DESC_SIZE_BYTES * size)
-        avail = self._memory.view(state.driver_address, 6 + 2 * size)
+        desc = self._memory.read_view(state.desc_address, DESC_SIZE_BYTES * size)
+        avail = self._memory.read_view(state.driver_address, 6 + 2 * size)
         used = self._memory.view(state.device_address, 6 + 8 * size)
         self._desc = desc.cast("Q")
         self._avail = avail.cast("H")
@@ -121,17 +122,79 @@ class Virtqueue:
         Spec: virtio-1.3 2.7.6 "The Virtqueue Available Ring".
         """
         state = self.state
-        if not state.ready:
+        if not self._pending():
             return None
-        pending = (self._avail[1] - state.next_avail) & 0xFFFF
-        if not pending:
-            return None
-        if pending > state.size:
-            raise GuestError(f"the available ring offers {pending} buffers in {state.size} entries")
         head = self._avail[2 + (state.next_avail & (state.size - 1))]
         chain = self._read_chain(head)
         state.next_avail = (state.next_avail + 1) & 0xFFFF
         return chain
+
+    def _pending(self) -> int:
+        """How many buffers are available."""
+        state = self.state
+        if not state.ready:
+            return 0
+        self._seen_avail = self._avail[1]
+        pending: int = (self._seen_avail - state.next_avail) & 0xFFFF
+        if pending > state.size:
+            raise GuestError(f"the available ring offers {pending} buffers in {state.size} entries")
+        return pending
+
+    def reserve(self, room_bytes: int) -> list[tuple[int, list[memoryview]]] | None:
+        """The next buffers with together `room_bytes` to write into, each its head and its segments.
+
+        None, and nothing is taken, when there is not so much room. Take them with `push_all`.
+        """
+        state, desc, avail = self.state, self._desc, self._avail
+        mask, following = state.size - 1, state.next_avail
+        buffers: list[tuple[int, list[memoryview]]] = []
+        for _ in range(self._pending()):
+            head = avail[2 + (following & mask)]
+            following += 1
+            rest = desc[2 * head + 1] if head <= mask else 0
+            if rest >> 32 & 0xFFFF == DESC_F_WRITE:
+                # Nearly all are one descriptor: it is cheaper to read it here.
+                room_bytes -= rest & 0xFFFF_FFFF
+                buffers.append((head, [self._memory.view(desc[2 * head], rest & 0xFFFF_FFFF)]))
+            else:
+                chain = self._read_chain(head)
+                room_bytes -= sum(map(len, chain.writable))
+                buffers.append((head, chain.writable))
+            if room_bytes <= 0:
+                return buffers
+        return None
+
+    @property
+    def was_full(self) -> bool:
+        """Whether `reserve` found all that the queue can hold."""
+        state = self.state
+        return state.ready and (self._seen_avail - state.next_avail) & 0xFFFF == state.size
+
+    def ask_more(self) -> bool:
+        """Ask to be told of buffers behind those that `reserve` found; True if such came meanwhile."""
+        state = self.state
+        if not state.ready:
+            return False
+        if state.event_idx:
+            self._avail_event[0] = self._seen_avail
+        else:
+            self._used_head[0] = 0
+        _full_fence()
+        return int(self._avail[1]) != self._seen_avail
+
+    def push_all(self, written: Sequence[tuple[int, int]]) -> None:
+        """Take what `reserve` gave and return it: the head and the bytes written of each, in that order.
+
+        The driver sees all of them at once, or none.
+        """
+        state, ring = self.state, self._used_ring
+        mask, used = state.size - 1, state.next_used
+        for head, written_bytes in written:
+            ring[used & mask] = written_bytes << 32 | head
+            used += 1
+        state.next_avail = (state.next_avail + len(written)) & 0xFFFF
+        state.next_used = used & 0xFFFF
+        self._used_head[1] = state.next_used
 
     def push(self, head: int, written_bytes: int) -> None:
         """Return the buffer `head` to the driver, with the number of bytes written into it from its start.
@@ -189,7 +252,7 @@ class Virtqueue:
         index, total_bytes, in_indirect = head, 0, False
         readable: list[memoryview] = []
         writable: list[memoryview] = []
-        view = self._memory.view
+        view, read_view = self._memory.view, self._memory.read_view
         while True:
             if index >= count:
                 raise GuestError(f"descriptor {index} is outside a table of {count}")
@@ -211,7 +274,7 @@ class Virtqueue:
             elif writable:
                 raise GuestError("a device-readable descriptor follows a device-writable one")
             elif length:
-                readable.append(view(address, length))
+                readable.append(read_view(address, length))
             if not flags & DESC_F_NEXT:
                 return Chain(head, readable, writable)
             index = rest >> 48
@@ -225,4 +288,4 @@ class Virtqueue:
         count, remainder = divmod(length, DESC_SIZE_BYTES)
         if remainder or not 0 < count <= INDIRECT_TABLE_MAX:
             raise GuestError(f"{length} bytes are no indirect table of 1..{INDIRECT_TABLE_MAX} descriptors")
-        return self._memory.view(address, length).cast("Q"), count
+        return self._memory.read_view(address, length).cast("Q"), count

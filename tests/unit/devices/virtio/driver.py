@@ -36,6 +36,9 @@ class Ram:
             raise GuestError(f"{address:#x}+{size_bytes:#x} is outside RAM")
         return self._view[offset : offset + size_bytes]
 
+    def read_view(self, address: int, size_bytes: int) -> memoryview:
+        return self.view(address, size_bytes).toreadonly()
+
     def read(self, address: int, size_bytes: int) -> bytes:
         return bytes(self.view(address, size_bytes))
 

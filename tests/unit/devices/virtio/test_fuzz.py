@@ -16,6 +16,7 @@ from innkeeper.devices.virtio.console_port import PortConfig
 from innkeeper.devices.virtio.device import VirtioDevice
 from innkeeper.devices.virtio.entropy import VirtioEntropy
 from innkeeper.devices.virtio.net import LoopbackNet, VirtioNet
+from innkeeper.devices.virtio.net_frame import Frame
 from tests.unit.devices.virtio.driver import RAM_BASE, RAM_BYTES, Driver, Ram
 from tests.unit.devices.virtio.test_block import ListDisk
 
@@ -56,8 +57,9 @@ def feed(device: VirtioDevice, data: bytes) -> None:
         device.port(1).set_open(len(data) % 2 == 0)
         device.resize(len(data), 1)
     elif isinstance(device, VirtioNet):
-        device.receive(data)
+        device.receive(Frame(data))
         device.set_link(len(data) % 3 != 0)
+        device.announce()
 
 
 def apply(driver: Driver, action: tuple) -> None:
