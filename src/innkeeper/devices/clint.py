@@ -11,6 +11,8 @@ Device", and the table of SiFive CLINT compatibility in section 1.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from innkeeper.devices.saved import require
+
 _MSIP_BASE, _MTIMECMP_BASE, _MTIME = 0x0000, 0x4000, 0xBFF8
 _MASK_64 = 0xFFFF_FFFF_FFFF_FFFF
 _MASK_32 = 0xFFFF_FFFF
@@ -52,6 +54,12 @@ class Clint:
         for hart in range(self._hart_count):
             self._set_msip(hart, 0)
             self._set_mtimecmp(hart, _MASK_64)
+
+    def restore(self, state: ClintState) -> None:
+        """Go on from there; the harts have their lines and timers. ConfigError if it cannot be."""
+        levels = state.msip
+        require(len(levels) == self._hart_count and set(levels) <= {0, 1}, "the CLINT's software interrupts")
+        self.state = state
 
     def read(self, offset: int, size_bytes: int) -> int:
         if size_bytes not in (4, 8) or offset % size_bytes:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from innkeeper.devices.ports import InterruptLine
+from innkeeper.devices.saved import require
 
 PRIORITY_MAX = 7
 
@@ -60,6 +61,17 @@ class Plic:
         for context, output in enumerate(outputs):
             if output:
                 self._set_line(context, 0)
+
+    def restore(self, state: PlicState) -> None:
+        """Go on from there; the harts have their lines. ConfigError if it cannot be."""
+        contexts, sources = self._context_count, self._sources_mask
+        lengths = (len(state.enable), len(state.threshold), len(state.output), len(state.priority))
+        require(lengths == (contexts, contexts, contexts, self._source_count + 1), "the PLIC's size")
+        masks = [*state.enable, state.pending, state.in_service, state.level]
+        require(all(mask & ~sources == 0 for mask in masks), "a PLIC source that does not exist")
+        small = all(0 <= value <= PRIORITY_MAX for value in (*state.priority, *state.threshold))
+        require(small and set(state.output) <= {0, 1}, "a priority of the PLIC")
+        self.state = state
 
     def line(self, source: int) -> InterruptLine:
         """The line that a device drives as interrupt source `source`."""

@@ -7,6 +7,7 @@ Spec: Android goldfish "GOLDFISH-VIRTUAL-HARDWARE.TXT", "Goldfish timer"; Linux 
 from dataclasses import dataclass
 
 from innkeeper.devices.ports import Clock, InterruptLine
+from innkeeper.devices.saved import require
 
 _TIME_LOW, _TIME_HIGH, _ALARM_LOW, _ALARM_HIGH = 0x00, 0x04, 0x08, 0x0C
 _IRQ_ENABLED, _CLEAR_ALARM, _ALARM_STATUS, _CLEAR_INTERRUPT = 0x10, 0x14, 0x18, 0x1C
@@ -43,6 +44,16 @@ class GoldfishRtc:
         """Power-on state, except that the time the guest has set is kept, as a battery keeps it."""
         self.state = RtcState(offset_ns=self.state.offset_ns)
         self._update_line()
+
+    def restore(self, state: RtcState) -> None:
+        """Go on from there; the time is the host's, as if a battery had kept it. ConfigError if it cannot be.
+
+        An alarm that has come due meanwhile fires at the next `poll`.
+        """
+        numbers = (state.latched_time_ns, state.alarm_ns, state.time_high, state.alarm_high)
+        require(all(0 <= number <= _MASK_64 for number in numbers), "a register of the clock")
+        require(abs(state.offset_ns) <= _MASK_64, "the clock's offset")
+        self.state = state
 
     def deadline_ns(self) -> int | None:
         """Nanoseconds from now until the alarm is due (0: overdue); None when none is armed."""

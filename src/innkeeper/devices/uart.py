@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from innkeeper.devices.ports import InterruptLine
+from innkeeper.devices.saved import require
 
 INPUT_LIMIT_BYTES = 65536
 FIFO_BYTES = 16
@@ -66,6 +67,14 @@ class Uart:
         self.state = UartState()
         self._update_line()
         self._offer_space()
+
+    def restore(self, state: UartState) -> None:
+        """Go on from there; its line has its level. ConfigError if it cannot be."""
+        registers = (state.ier, state.fcr, state.lcr, state.mcr, state.msr_delta, state.scr)
+        require(all(0 <= value <= 0xFF for value in registers), "a register of the UART")
+        require(0 <= state.divisor <= 0xFFFF, "the UART's divisor")
+        require(len(state.input) <= INPUT_LIMIT_BYTES, "the UART's input")
+        self.state = state
 
     def receive(self, data: bytes) -> int:
         """Queue `data` for the guest; returns how many of its first bytes were taken."""

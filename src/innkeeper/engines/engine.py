@@ -89,6 +89,12 @@ class Vcpu(Protocol):
     def flush(self) -> None:
         """Forget every address translation (sfence.vma); before the next `run` when another thread asks."""
 
+    def float_collect(self) -> None:
+        """Make FFLAGS in `words` complete; no `run` is under way."""
+
+    def float_written(self) -> None:
+        """FFLAGS or FRM in `words` were written from outside, before the next `run`."""
+
     def reset(self, pc: int, privilege: int, a0: int, a1: int) -> None:
         """Architected reset, then start at `pc` in `privilege` with the two boot arguments."""
 

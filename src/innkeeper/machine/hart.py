@@ -42,6 +42,8 @@ class Hart:
         """Address and opaque value of a start by SBI that the hart's thread has yet to carry out."""
         self.suspend_request: tuple[int, int] | None = None
         """While SUSPENDED: where a non-retentive suspend goes on, and the opaque value; None: at the call."""
+        self.waits = False
+        """Stopped at a WFI by who runs it in turns, and not to be run before an event."""
         self._clock = clock
         self._asleep = False
         self._wake = threading.Lock()

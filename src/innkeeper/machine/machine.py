@@ -283,6 +283,10 @@ class VirtMachine:
         """Whether it was paused and not resumed since."""
         return self._rest.is_paused
 
+    def go_on_from_state(self) -> None:
+        """State was put in place from outside: the first `run` goes on with it instead of booting."""
+        self._continues = True
+
     def _rested(self, work: Callable[[], T]) -> T:
         with self.lock:
             self.io.run_deferred()

@@ -28,7 +28,6 @@ class RoundRobin:
         self._machine = machine
         self._clock = machine.clock
         self._slice = slice_instructions
-        self._idle: set[int] = set()
 
     def run(self, limit_instructions: int) -> Outcome | None:
         """Power on and run until the machine ends (a reset ends it too), or for so many instructions.
@@ -60,10 +59,10 @@ class RoundRobin:
             return False
         if not hart.running and not machine.begin(hart):
             return False
-        if hart.index in self._idle or hart.state == HartState.SUSPENDED:
+        if hart.waits or hart.state == HartState.SUSPENDED:
             if not hart.has_event() and hart.ticks_until_timer() != 0:
                 return False
-            self._idle.discard(hart.index)
+            hart.waits = False
             if hart.state == HartState.SUSPENDED:
                 machine.end_suspend(hart)
         hart.set_time_ticks(start_ticks)
@@ -71,7 +70,7 @@ class RoundRobin:
         while hart.running and hart.state == HartState.STARTED and hart.retired() < end:
             event = hart.vcpu.run(end - hart.retired())
             if event.reason == ExitReason.IDLE:
-                self._idle.add(hart.index)
+                hart.waits = True
                 break
             self._move_clock_to(hart.time_ticks())
             machine.answer(hart, event)

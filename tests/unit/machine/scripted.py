@@ -69,6 +69,12 @@ class ScriptedVcpu:
     def flush(self) -> None:
         self.flushes += 1
 
+    def float_collect(self) -> None:
+        pass
+
+    def float_written(self) -> None:
+        pass
+
     def reset(self, pc: int, privilege: int, a0: int, a1: int) -> None:
         self.resets.append((pc, privilege, a0, a1))
         reset_words(self.words, pc, privilege, a0, a1)

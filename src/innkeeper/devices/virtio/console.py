@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from innkeeper.devices.ports import GuestMemory
-from innkeeper.devices.virtio.console_port import ConsolePort, PortConfig, PortState
+from innkeeper.devices.saved import require
+from innkeeper.devices.virtio.console_port import INPUT_LIMIT_BYTES, ConsolePort, PortConfig, PortState
 from innkeeper.devices.virtio.device import VirtioDevice, VirtioState
 from innkeeper.devices.virtio.queue import Chain
 from innkeeper.errors import GuestError
@@ -78,6 +79,11 @@ class VirtioConsole(VirtioDevice):
                 return port
         raise KeyError(name)
 
+    @property
+    def port_names(self) -> list[str]:
+        """Of all ports, in their order."""
+        return [port.config.name for port in self._ports]
+
     def port_state(self, number: int) -> PortState:
         return self.state.ports[number]
 
@@ -112,6 +118,20 @@ class VirtioConsole(VirtioDevice):
     def started(self) -> None:
         if not self.negotiated(CONSOLE_F_MULTIPORT):
             self._set_guest_open(self._ports[0], True)
+
+    def restored(self) -> None:
+        """The host hears which ports the guest has open; the guest, what has changed at the host's end."""
+        state = self.state
+        require(len(state.ports) == len(self._ports), f"a console with {len(state.ports)} ports")
+        require(
+            len(state.control) <= CONTROL_LIMIT_MESSAGES
+            and all(len(port.input) <= INPUT_LIMIT_BYTES for port in state.ports),
+            "a console with more input than it takes",
+        )
+        for port in self._ports:
+            if port.state.guest_open:
+                port.on_open(True)
+            self.announce_open(port)
 
     def write_config(self, offset: int, size_bytes: int, value: int) -> None:
         """Spec: virtio-1.3 5.3.4, emerg_wr: a character for port 0, before anything is set up."""

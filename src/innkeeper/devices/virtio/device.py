@@ -83,6 +83,12 @@ class VirtioDevice:
     def started(self) -> None:
         """The driver has set DRIVER_OK."""
 
+    def restored(self) -> None:
+        """`state` and the queues are those of a snapshot now, all devices' are: a device with more checks it.
+
+        ConfigError (`innkeeper.devices.saved.require`) for what the device cannot go on from.
+        """
+
     # What a transport calls.
 
     @property

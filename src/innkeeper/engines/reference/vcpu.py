@@ -177,6 +177,12 @@ class ReferenceVcpu:
         """Forget every translation."""
         self._pages.flush(self.words)
 
+    def float_collect(self) -> None:
+        """FFLAGS is always complete."""
+
+    def float_written(self) -> None:
+        """FFLAGS and FRM are read when they are needed."""
+
     def reset(self, pc: int, privilege: int, a0: int, a1: int) -> None:
         """See `reset_words`."""
         reset_words(self.words, pc, privilege, a0, a1)
