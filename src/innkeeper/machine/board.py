@@ -25,6 +25,7 @@ from innkeeper.errors import ConfigError
 from innkeeper.host.memory import GuestMemory
 from innkeeper.machine.bus import Bus
 from innkeeper.machine.clock import Clock
+from innkeeper.machine.io_loop import IoLoop
 from innkeeper.spec import board
 from innkeeper.spec.riscv import MIP_MEIP, MIP_MSIP, MIP_SEIP
 
@@ -34,10 +35,11 @@ _VIRTIO_VERSION = 2
 
 @dataclass(frozen=True)
 class NetCard:
-    """A network device: where its frames go, and its address (6 bytes)."""
+    """A network device. `connect(loop)` makes the other end of its cable; `mac` is its address (6 bytes)."""
 
-    backend: NetBackend
+    connect: Callable[[IoLoop], NetBackend]
     mac: bytes
+    mtu_bytes: int = 1500
 
 
 @dataclass
@@ -82,6 +84,10 @@ class BoardSurroundings(Protocol):
 
     def alarm_changed(self) -> None:
         """The clock's alarm may be due at another time."""
+
+    @property
+    def io(self) -> IoLoop:
+        """Where network backends wait."""
 
 
 class Board:
@@ -133,7 +139,10 @@ class Board:
         ]
         devices.append(self.console)
         devices.append(VirtioEntropy(memory, peripherals.read_entropy))
-        devices.extend(VirtioNet(memory, card.backend, mac=card.mac) for card in peripherals.net_cards)
+        devices += [
+            VirtioNet(memory, card.connect(self._around.io), mac=card.mac, mtu_bytes=card.mtu_bytes)
+            for card in peripherals.net_cards
+        ]
         if len(devices) > len(board.VIRTIO):
             spare = len(board.VIRTIO) - len(devices) + len(peripherals.disks)
             raise ConfigError(

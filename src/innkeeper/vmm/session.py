@@ -95,7 +95,7 @@ class Session:
                 uart_output=self._serial_output,
                 disks=config.disks,
                 disk_failed=self._disk_failed,
-                net_cards=[NetCard(NullNet(), random_mac())],
+                net_cards=[NetCard(lambda loop: NullNet(), random_mac())],
                 console_ports=PORTS,
             ),
             HostClock(),
