@@ -12,35 +12,26 @@ import os
 from collections.abc import Callable
 
 from innkeeper.errors import HostError
-
-_PROT_READ, _PROT_WRITE, _PROT_EXEC = 1, 2, 4
-_MAP_SHARED, _MAP_PRIVATE, _MAP_ANONYMOUS, _MAP_32BIT, _MAP_NORESERVE = 1, 2, 0x20, 0x40, 0x4000
-_FAILED = (1 << 64) - 1
-
-
-def _libc() -> ctypes.CDLL:
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.mmap.restype = ctypes.c_size_t
-    libc.mmap.argtypes = [ctypes.c_size_t, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
-    libc.munmap.argtypes = [ctypes.c_size_t, ctypes.c_size_t]
-    return libc
+from innkeeper.host import mapping
 
 
 def _map(size_bytes: int, protection: int, flags: int, fd: int = -1) -> int:
-    address: int = _libc().mmap(0, size_bytes, protection, flags, fd, 0)
-    if address == _FAILED:
-        reason = os.strerror(ctypes.get_errno())
-        raise HostError(f"the host refused {size_bytes >> 20} MiB of memory for code: {reason}")
-    return address
+    try:
+        return mapping.map_memory(size_bytes, protection, flags, fd=fd)
+    except OSError as error:
+        raise HostError(
+            f"the host refused {size_bytes >> 20} MiB of memory for code: {error.strerror}"
+        ) from error
 
 
 class DataArea:
     """Zeroed memory outside Python's heap; resident only where touched. `low`: in the low 2 GiB."""
 
     def __init__(self, size_bytes: int, *, low: bool = False) -> None:
-        flags = _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_NORESERVE | (_MAP_32BIT if low else 0)
+        flags = mapping.MAP_PRIVATE | mapping.MAP_ANONYMOUS | mapping.MAP_NORESERVE
+        flags |= mapping.MAP_32BIT if low else 0
         self.size_bytes = size_bytes
-        self.address = _map(size_bytes, _PROT_READ | _PROT_WRITE, flags)
+        self.address = _map(size_bytes, mapping.PROT_READ | mapping.PROT_WRITE, flags)
 
     @property
     def words(self) -> memoryview:
@@ -56,23 +47,24 @@ class DataArea:
 
     def close(self) -> None:
         """Unmap; views of it must not be used any more."""
-        _libc().munmap(self.address, self.size_bytes)
+        mapping.unmap_memory(self.address, self.size_bytes)
 
 
 class CodeArea:
-    """Memory that is executable at `address` (low 2 GiB) and writable `write_offset` bytes away."""
+    """Memory that is executable at `address` (low 2 GiB) and writable `write_offset` bytes away.
+
+    After a fork both processes see the same memory: what lies before `freeze` is shared and can be written by
+    nobody, what lies behind is the parent's, and the child calls `separate` to have its own.
+    """
 
     def __init__(self, size_bytes: int) -> None:
         self.size_bytes = size_bytes
+        fd = _memory_file(size_bytes)
         try:
-            fd = os.memfd_create("innkeeper-code", os.MFD_CLOEXEC)
-        except (AttributeError, OSError) as error:
-            raise HostError(f"the host has no memory files: {error}", "use --engine reference") from error
-        try:
-            os.ftruncate(fd, size_bytes)
-            self._writable = _map(size_bytes, _PROT_READ | _PROT_WRITE, _MAP_SHARED | _MAP_NORESERVE, fd)
-            flags = _MAP_SHARED | _MAP_32BIT | _MAP_NORESERVE
-            self.address = _map(size_bytes, _PROT_READ | _PROT_EXEC, flags, fd)
+            shared = mapping.MAP_SHARED | mapping.MAP_NORESERVE
+            self._writable = _map(size_bytes, mapping.PROT_READ | mapping.PROT_WRITE, shared, fd)
+            flags = shared | mapping.MAP_32BIT
+            self.address = _map(size_bytes, mapping.PROT_READ | mapping.PROT_EXEC, flags, fd)
         finally:
             os.close(fd)
 
@@ -81,10 +73,47 @@ class CodeArea:
         """What to add to an executable address to write there (modulo 2**64)."""
         return (self._writable - self.address) & (1 << 64) - 1
 
+    def freeze(self, used_bytes: int) -> None:
+        """Let nobody write the first `used_bytes` (whole pages) any more, to share them with a child."""
+        try:
+            mapping.protect_memory(self._writable, used_bytes, mapping.PROT_NONE)
+        except OSError as error:
+            raise HostError(f"the host does not protect memory for code: {error.strerror}") from error
+
+    def separate(self, shared_bytes: int, kept: bytes = b"") -> None:
+        """Have memory of one's own behind `shared_bytes` (whole pages), zeroes that begin with `kept`."""
+        size_bytes = self.size_bytes - shared_bytes
+        fd = _memory_file(size_bytes)
+        try:
+            os.pwrite(fd, kept, 0)
+            flags = mapping.MAP_SHARED | mapping.MAP_NORESERVE | mapping.MAP_FIXED
+            for start, protection in (
+                (self._writable, mapping.PROT_READ | mapping.PROT_WRITE),
+                (self.address, mapping.PROT_READ | mapping.PROT_EXEC),
+            ):
+                mapping.map_memory(size_bytes, protection, flags, fd=fd, address=start + shared_bytes)
+        except OSError as error:
+            raise HostError(f"the host refused memory for code: {error.strerror}") from error
+        finally:
+            os.close(fd)
+
+    def read(self, size_bytes: int) -> bytes:
+        """The first `size_bytes` of the code."""
+        return ctypes.string_at(self.address, size_bytes)
+
     def close(self) -> None:
         """Unmap both; nothing of it may be running."""
-        _libc().munmap(self.address, self.size_bytes)
-        _libc().munmap(self._writable, self.size_bytes)
+        mapping.unmap_memory(self.address, self.size_bytes)
+        mapping.unmap_memory(self._writable, self.size_bytes)
+
+
+def _memory_file(size_bytes: int) -> int:
+    try:
+        fd = os.memfd_create("innkeeper-code", os.MFD_CLOEXEC)
+        os.ftruncate(fd, size_bytes)
+    except (AttributeError, OSError) as error:
+        raise HostError(f"the host has no memory files: {error}", "use --engine reference") from error
+    return fd
 
 
 def callable_at(address: int, parameters: int, *, releases_gil: bool) -> Callable[..., int]:

@@ -8,11 +8,12 @@ import ctypes
 import mmap
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from innkeeper.errors import GuestError, HostError
+from innkeeper.host import mapping
 
-_MAP_NORESERVE = 0x4000 if sys.platform == "linux" else 0
+_MAP_NORESERVE = mapping.MAP_NORESERVE if sys.platform == "linux" else 0
 """The mmap module names it only from Python 3.13 on."""
 
 
@@ -30,6 +31,8 @@ class GuestMemory:
     def __init__(self, base: int, size_bytes: int) -> None:
         self.base = base
         self.written: Callable[[int, int], None] | None = None
+        self.mapped_from: str | None = None
+        """Name of what `map_file` has mapped; None: zeroes."""
         self.size_bytes = size_bytes
         host_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         if size_bytes > host_bytes:
@@ -90,8 +93,36 @@ class GuestMemory:
         """Store `data` at `address`."""
         self.view(address, len(data))[:] = data
 
+    def map_file(self, fd: int, name: str) -> None:
+        """Let all of it be what file `fd`, exactly as long, holds. Copy-on-write, read as it is touched.
+
+        Nobody may shorten or write the file while it is mapped. `name` becomes `mapped_from`. Only on Linux.
+        """
+        if os.fstat(fd).st_size != self.size_bytes:
+            raise HostError("a file of guest memory has another size than the memory")
+        self._map_over(0, fd)
+        self.mapped_from = name
+
+    def _map_over(self, flags: int, fd: int = -1) -> None:
+        flags |= mapping.MAP_PRIVATE | mapping.MAP_NORESERVE | mapping.MAP_FIXED
+        protection = mapping.PROT_READ | mapping.PROT_WRITE
+        try:
+            mapping.map_memory(self.size_bytes, protection, flags, fd=fd, address=self.host_address)
+        except OSError as error:
+            raise HostError(f"the host refuses the guest's memory: {error.strerror}") from error
+        if hasattr(mmap, "MADV_NOHUGEPAGE"):
+            self._advise(mmap.MADV_NOHUGEPAGE)
+
+    def changed_pages(self) -> Iterator[range]:
+        """Pages that may hold something else than zeroes, or than the mapped file: ranges of page numbers."""
+        return mapping.changed_pages(self.host_address, self.size_bytes)
+
     def clear(self) -> None:
         """Make all of it zero again and give its pages back to the host (a machine reset)."""
+        if self.mapped_from is not None:
+            self._map_over(mapping.MAP_ANONYMOUS)
+            self.mapped_from = None
+            return
         # Elsewhere MADV_DONTNEED does not promise zeroes.
         if sys.platform != "linux" or not self._advise(mmap.MADV_DONTNEED):
             chunk = bytes(1 << 20)
