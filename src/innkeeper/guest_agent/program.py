@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import struct
-from importlib.resources import files
 
 from elftools.elf.elffile import ELFFile
 from elftools.elf.relocation import RelocationSection
@@ -56,15 +54,6 @@ _PAGE_BYTES = 4096
 _ELF_HEADER_BYTES, _PROGRAM_HEADER_BYTES, _SEGMENTS = 64, 56, 3
 _R_CALL, _R_CALL_PLT, _R_PCREL_HI20, _R_PCREL_LO12_I, _R_PCREL_LO12_S = 18, 19, 23, 24, 25
 """Source: riscv-elf-psabi, "Relocations"."""
-
-
-def source_digest() -> str:
-    """Changes with what the agent is built from."""
-    digest = hashlib.sha256()
-    for item in sorted(files("innkeeper.guest_agent").iterdir(), key=lambda item: item.name):
-        if item.name.endswith(".py"):
-            digest.update(item.name.encode() + b"\0" + item.read_bytes())
-    return digest.hexdigest()
 
 
 def build() -> bytes:

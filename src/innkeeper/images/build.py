@@ -57,7 +57,10 @@ class Builder:
         wanted = (*definition.early_modules, *definition.modules)
         kernel = fetch_kernel(archive, definition.kernel_sources, wanted)
         [busybox] = archive.fetch("busybox", [find(archive.index("main"), BUSYBOX_PACKAGE)])
-        initrd = build_initramfs(kernel, read_busybox(busybox), definition.early_modules)
+        # Loads LLVM, which only who builds an image needs.
+        from innkeeper.guest_agent.program import build as build_agent
+
+        initrd = build_initramfs(kernel, read_busybox(busybox), build_agent(), definition.early_modules)
         write_file(folder / KERNEL_FILE, kernel.image)
         write_file(folder / INITRD_FILE, initrd)
         return kernel.release

@@ -26,6 +26,8 @@ _FILES = {
     "etc/group": "root:x:0:\ntty:x:5:\n",
     # What `mount` without -t tries: asking for it by name makes the kernel load the module.
     "etc/filesystems": "ext4\n",
+    # Filled by the agent.
+    "etc/machine-id": "",
     "etc/hosts": "127.0.0.1 localhost innkeeper\n",
     "etc/profile": "PS1='\\h:\\w\\$ '\n",
 }
@@ -74,7 +76,7 @@ def _add_modules(writer: Writer, kernel: Kernel, early: Sequence[str]) -> None:
     writer.file(f"{folder}/modules.alias", "".join(f"{line}\n" for line in aliases).encode())
 
 
-def build_initramfs(kernel: Kernel, busybox: bytes, early_modules: Sequence[str]) -> bytes:
+def build_initramfs(kernel: Kernel, busybox: bytes, agent: bytes, early_modules: Sequence[str]) -> bytes:
     """Return the archive, uncompressed: it is put into guest memory, so unpacking would only cost time.
 
     `early_modules` are loaded before anything else, the others when a device or a file system asks for them.
@@ -96,5 +98,7 @@ def build_initramfs(kernel: Kernel, busybox: bytes, early_modules: Sequence[str]
     guest = files("innkeeper.images") / "guest"
     writer.file("init", (guest / "init").read_bytes(), 0o755)
     writer.file("innkeeper/session", (guest / "session").read_bytes())
+    # Its name is what /proc/PID/comm says.
+    writer.file("innkeeper/innkeeper-agent", agent, 0o755)
     _add_modules(writer, kernel, early_modules)
     return writer.archive()

@@ -15,6 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from innkeeper.errors import ConfigError
+from innkeeper.guest_agent import agent_source_digest
 from innkeeper.images.build import (
     DISK_FILE,
     INITRD_FILE,
@@ -70,6 +71,8 @@ def _source_digest(image: ImageDefinition) -> str:
     package = files("innkeeper.images")
     for name in _BUILT_BY[image.kind]:
         digest.update(package.joinpath(name).read_bytes())
+    if image.kind == "initramfs":
+        digest.update(agent_source_digest())
     return digest.hexdigest()
 
 
