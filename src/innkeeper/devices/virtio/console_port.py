@@ -84,6 +84,18 @@ class ConsolePort:
         self._device.deliver(self)
         return accepted
 
+    def receive_whole(self, data: bytes) -> bool:
+        """Send all of `data`, up to INPUT_LIMIT_BYTES, or nothing: then `on_space` says when to try again."""
+        if len(data) > INPUT_LIMIT_BYTES - len(self.state.input):
+            self._space_wanted = True
+            return False
+        self.receive(data)
+        return True
+
+    def forget_input(self) -> None:
+        """Drop what the guest has no buffer for yet."""
+        self.state.input.clear()
+
     def set_open(self, is_open: bool) -> None:
         """Open or close the host's end. The guest's readers see the end once all input is delivered."""
         self.is_host_open = is_open
