@@ -99,6 +99,13 @@ class Vcpu(Protocol):
         """Architected reset, then start at `pc` in `privilege` with the two boot arguments."""
 
 
+class ForkGuard(Protocol):
+    """An engine between the moment before a fork(2) and the moment after it."""
+
+    def finish(self, *, is_child: bool) -> None:
+        """The fork is done, or has failed: go on, in the child with threads and memory of its own."""
+
+
 class Engine(Protocol):
     """Makes vCPUs over one guest's RAM."""
 
@@ -118,6 +125,9 @@ class Engine(Protocol):
 
     def memory_written(self, address: int, size_bytes: int) -> None:
         """RAM is about to be written by something else than a hart. From any thread."""
+
+    def before_fork(self) -> ForkGuard:
+        """Get ready for a fork(2), while no vCPU runs; the guard's `finish` is called on both sides of it."""
 
     def close(self) -> None:
         """Free what the engine holds; no vCPU may be running."""

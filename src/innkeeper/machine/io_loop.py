@@ -114,6 +114,11 @@ class IoLoop:
         self._thread = threading.Thread(target=self._main, name="io", daemon=True)
         self._thread.start()
 
+    @property
+    def is_started(self) -> bool:
+        """Whether there is a thread that does the work."""
+        return self._thread is not None
+
     def stop(self) -> None:
         """End the thread and free the loop's descriptors. Not to be called with the lock held."""
         self._stopping = True

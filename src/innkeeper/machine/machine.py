@@ -8,6 +8,7 @@ it where they touch the console. Whoever ends the machine first decides the outc
 from __future__ import annotations
 
 import functools
+import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -146,6 +147,8 @@ class VirtMachine:
     def _run_to_end(self) -> None:
         while True:
             self._rest.serve(self._ending.is_set)
+            if not self.io.is_started:  # this is the child of a fork
+                self.io.start()
             if self._ending.is_set():
                 return
             mains = [functools.partial(self._hart_main, hart) for hart in self.harts]
@@ -286,6 +289,20 @@ class VirtMachine:
     def go_on_from_state(self) -> None:
         """State was put in place from outside: the first `run` goes on with it instead of booting."""
         self._continues = True
+
+    def fork(self) -> int:
+        """See `innkeeper.machine.fork.fork`, which is what is to be called."""
+        assert self._engine is not None
+        guard, pid = self._engine.before_fork(), -1
+        try:
+            with self._ending_lock:
+                pid = os.fork()
+                if pid == 0:
+                    self._rest.forked()
+                    self.io.forked()
+        finally:
+            guard.finish(is_child=pid == 0)
+        return pid
 
     def _rested(self, work: Callable[[], T]) -> T:
         with self.lock:

@@ -8,6 +8,7 @@ a forked child.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -63,8 +64,12 @@ class Rest:
             self._halt()
 
     def call(self, work: Callable[[], T]) -> T:
-        """Have `work` done at rest and wait: gives and raises what it does; GuestError if all ends before."""
+        """Have `work` done at rest and wait: gives and raises what it does; GuestError if all ends before.
+
+        In a forked child there is nobody to tell: there `run` raises what `work` does.
+        """
         done = threading.Event()
+        pid = os.getpid()
         results: list[T] = []
         errors: list[BaseException] = []
 
@@ -72,8 +77,10 @@ class Rest:
             try:
                 results.append(work())
             except BaseException as error:
+                if os.getpid() != pid:
+                    raise
                 errors.append(error)
-            finally:
+            if os.getpid() == pid:  # in a forked child nobody waits, and the lock of `done` may be held
                 done.set()
 
         self.ask(carry_out, done.set)

@@ -91,6 +91,7 @@ class ScriptedEngine:
         self.vcpus: list[ScriptedVcpu] = []
         self.fences: list[tuple[int, bool]] = []
         self.closed = False
+        self.forks: list[bool] = []
         self.spinning = threading.Event()
 
     def __call__(self, ram: GuestRam) -> ScriptedEngine:
@@ -105,6 +106,12 @@ class ScriptedEngine:
 
     def remote_fence(self, hart_mask: int, *, instruction: bool) -> None:
         self.fences.append((hart_mask, instruction))
+
+    def before_fork(self) -> ScriptedEngine:
+        return self
+
+    def finish(self, *, is_child: bool) -> None:
+        self.forks.append(is_child)
 
     def close(self) -> None:
         self.closed = True

@@ -32,6 +32,7 @@ CALLED_FROM_PYTHON = (
     "run_hart", "guest_written", "ask_hart", "forget_all", "jit_translation_changed", "ram_cas64",
     "jit_translations_flush", "jit_code_flush", "jit_fp_collect", "jit_fp_configure", "jit_phys_cas64",
     "jit_take_ipi", "emit", "take_sample", "install_region", "has_region",
+    "hold_code", "release_code", "drop_held_code",
 )  # fmt: skip
 _NATIVE_MODULES = (
     "access", "code", "contexts", "dispatch", "emitter", "lookup", "regions", "sampler", "surroundings",

@@ -29,6 +29,10 @@ MAX_FAILURES = 3
 """So many workers that did not even start, and this VM asks for no more."""
 
 
+_abandoned: list[CompileClient] = []
+"""Kept, so that nothing of them is closed or flushed."""
+
+
 def runtime_folder() -> Path:
     """The folder for sockets of this user, made if need be. OSError if it is not only the user's."""
     base = os.environ.get("XDG_RUNTIME_DIR", "")
@@ -50,8 +54,8 @@ class CompileClient:
     """
 
     def __init__(self, version: str, cache_folder: Path) -> None:
-        self._version = version
-        self._cache_folder = cache_folder
+        self.version = version
+        self.cache_folder = cache_folder
         self._connection: socket.socket | None = None
         self._stream: BinaryIO | None = None
         self._given_up = False
@@ -79,13 +83,13 @@ class CompileClient:
         return None
 
     def _connect(self) -> BinaryIO:
-        path = runtime_folder() / f"compile-{self._version}.sock"
+        path = runtime_folder() / f"compile-{self.version}.sock"
         connection = _try(path)
         if connection is None:
             with FileLock(path.with_suffix(".lock"), timeout=CONNECT_TIMEOUT_S):
                 connection = _try(path)
                 if connection is None:
-                    _start(path, self._cache_folder, self._version)
+                    _start(path, self.cache_folder, self.version)
                     connection = _try(path)
         if connection is None:
             self._failures += 1
@@ -104,6 +108,18 @@ class CompileClient:
         if connection is not None:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+
+    def abandon(self) -> None:
+        """In the child of a fork: let go of the parent's connection without a word to the worker.
+
+        What is buffered must not be sent a second time, and the buffer's lock may be held for ever, so the
+        objects stay as they are.
+        """
+        if self._connection is not None and self._connection.fileno() >= 0:
+            null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            os.dup2(null, self._connection.fileno(), inheritable=False)
+            os.close(null)
+        _abandoned.append(self)
 
     def close(self) -> None:
         """Hang up; harmless when repeated. The next request connects again."""

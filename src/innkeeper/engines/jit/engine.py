@@ -21,6 +21,8 @@ from innkeeper.host.executable import CodeArea, DataArea, callable_at, symbol_ad
 from innkeeper.spec.riscv import PAGE_BYTES
 
 if TYPE_CHECKING:
+    from innkeeper.engines.jit.compile_client import CompileClient
+    from innkeeper.engines.jit.forking import ForkGuard
     from innkeeper.engines.jit.optimizer import Compile, Optimizer
 
 _LIBRARY = ("clock_gettime", "sched_yield", "memcpy", "memset", "memmove")
@@ -124,6 +126,7 @@ class JitEngine:
         self._observer = self._hart_block()
         self.vcpus: list[JitVcpu] = []
         self.optimizer: Optimizer | None = None
+        self._compile_client: CompileClient | None = None
         self._ask_hart = self.function("ask_hart", 1, releases_gil=True)
         self._guest_written = self.function("guest_written", 3, releases_gil=True)
 
@@ -166,7 +169,15 @@ class JitEngine:
 
         folder = cache_folder or store.cache_folder().parent / "code"
         client = CompileClient(version or engine_version(), folder)
+        self._compile_client = client
         self.start_optimizer(client.compile, client.give_up, client.close)
+
+    def restart_optimizer(self) -> None:
+        """In the child of a fork, which has neither its thread nor a connection of its own."""
+        client, self.optimizer = self._compile_client, None
+        if client is not None:
+            client.abandon()
+            self.start_default_optimizer(client.version, client.cache_folder)
 
     @property
     def observer_address(self) -> int:
@@ -215,6 +226,7 @@ class JitEngine:
             e[at.STUBS + i] = e[at.CODE_NEXT]
             emit(self._shared.address, int(number))
         e[at.CODE_FIRST] = e[at.CODE_NEXT] = (e[at.CODE_NEXT] + 63) & ~63
+        self.stub_bytes = e[at.CODE_FIRST] - self.code.address
 
     def _hart_block(self) -> DataArea:
         """A block of words as native functions expect it, with nothing translated."""
@@ -247,6 +259,12 @@ class JitEngine:
         for vcpu in self.vcpus:
             if hart_mask >> vcpu.index & 1:
                 self._ask_hart(vcpu.address)
+
+    def before_fork(self) -> ForkGuard:
+        """See `Engine.before_fork`."""
+        from innkeeper.engines.jit.forking import ForkGuard
+
+        return ForkGuard(self)
 
     def memory_written(self, address: int, size_bytes: int) -> None:
         """RAM was written by something else than a hart: code translated from it is dropped.

@@ -11,6 +11,11 @@ from innkeeper.engines.reference.vcpu import ReferenceVcpu
 from innkeeper.host.clock import HostClock
 
 
+class _NothingToGuard:
+    def finish(self, *, is_child: bool) -> None:
+        """Nothing was held."""
+
+
 class ReferenceEngine:
     """Implements `innkeeper.engines.engine.Engine`. Harts take turns; each may have its own thread.
 
@@ -47,6 +52,10 @@ class ReferenceEngine:
 
     def memory_written(self, address: int, size_bytes: int) -> None:
         """Code is never cached: nothing to do."""
+
+    def before_fork(self) -> _NothingToGuard:
+        """There are no threads here, and all memory is private to a process."""
+        return _NothingToGuard()
 
     def close(self) -> None:
         """Forget the vCPUs."""
