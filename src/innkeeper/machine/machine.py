@@ -109,7 +109,7 @@ class VirtMachine:
         self._continues = False
         """The next `run` goes on with the state that was put in place instead of booting."""
         self._ending = threading.Event()
-        self._ending_lock = threading.Lock()
+        self._ending_lock = threading.RLock()  # a signal handler may end the machine in the middle
         self._outcome: Outcome | None = None
         self._host_error: BaseException | None = None
         self._last_outcome: Outcome | None = None
