@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from innkeeper import images
 from innkeeper.errors import ConfigError
@@ -22,7 +23,12 @@ from innkeeper.vmm.engine_choice import ENGINES, ReportProgress, choose_engine
 from innkeeper.vmm.image_progress import CallbackProgress
 from innkeeper.vmm.job import GuestJobRunner
 from innkeeper.vmm.keyboard import connect_keyboard
+from innkeeper.vmm.network import GuestNetwork, plan_adapters
 from innkeeper.vmm.streams import Sink, write_all
+
+if TYPE_CHECKING:
+    from innkeeper.network.forwards import Forward
+    from innkeeper.network.policy import Policy
 
 DEFAULT_IMAGE = "small"
 TIMEOUT_STATUS = 124
@@ -66,6 +72,13 @@ class Machine:
         append: added to the kernel's command line.
         firmware: M-mode firmware such as OpenSBI's fw_dynamic; without it SBI is answered by the machine.
         engine: "auto", "jit" or "reference".
+        net: what the guest's network adapters are connected to: "user" (the internet by way of the host's own
+            sockets), "none", "tap:INTERFACE", "bridge:BRIDGE", or a sequence of these for several.
+        ports: ports of the host that lead to the guest on the network "user":
+            `[HOST_ADDR:]HOST_PORT:GUEST_PORT[/udp]` strings or `Forward`s; on the host's loopback unless an
+            address says otherwise.
+        policy: what the guest may reach on the network "user"; by default the internet, and nothing of the
+            host and its private networks.
         timeout_s: seconds until a boot is stopped; None: never. A `timeout_s` of `run` comes first.
         progress: called as `progress(what, done, total)` while an image or the engine is being prepared;
             total 0: unknown.
@@ -90,6 +103,9 @@ class Machine:
         append: str = "",
         firmware: PathLike | None = None,
         engine: str = "auto",
+        net: str | Sequence[str] = "user",
+        ports: Sequence[Forward | str] = (),
+        policy: Policy | None = None,
         timeout_s: float | None = None,
         progress: ReportProgress | None = None,
         on_warning: Callable[[str], None] | None = None,
@@ -108,6 +124,7 @@ class Machine:
         self._append = append
         self._firmware = Path(firmware) if firmware is not None else None
         self._engine = engine
+        self._adapters = plan_adapters(net, ports, policy)
         self._timeout_s = _checked_timeout(timeout_s)
         self._progress = progress
         self._on_warning = on_warning
@@ -203,6 +220,7 @@ class Machine:
                 MachineConfig(boot, self._cpus, self._memory_bytes),
                 self._engine_factory(),
                 disks,
+                self._adapters,
                 power_off_at_exit=all(disk.read_only for disk in self._disks),
                 stop_at_panic=stop_at_panic,
                 on_warning=self._on_warning or told.append,
@@ -227,7 +245,8 @@ class Machine:
             initrd = initrd or [files.initrd]
             if kernel is None:
                 kernel, root_disk = files.kernel, files.root_disk
-            append = f"{files.append} {self._append}".strip()
+            words = GuestNetwork(self._adapters).kernel_words()
+            append = " ".join(filter(None, (files.append, words, self._append)))
         if command is not None:
             initrd.append(command)
         return BootConfig(kernel, tuple(initrd), append, self._firmware), root_disk

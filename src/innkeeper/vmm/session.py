@@ -12,17 +12,21 @@ import contextlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from innkeeper.devices.virtio.block import DiskBackend
 from innkeeper.devices.virtio.console_port import PortConfig
-from innkeeper.devices.virtio.net import NullNet
 from innkeeper.engines.engine import Engine, GuestRam
 from innkeeper.errors import GuestError
 from innkeeper.host.clock import HostClock
-from innkeeper.machine.board import NetCard, Peripherals
+from innkeeper.machine.board import Peripherals
 from innkeeper.machine.machine import Ending, MachineConfig, Outcome, VirtMachine
 from innkeeper.vmm.control import ControlReader
+from innkeeper.vmm.network import Adapter, GuestNetwork
 from innkeeper.vmm.streams import InputStream, OutputStream, Sink
+
+if TYPE_CHECKING:
+    from innkeeper.network.refusals import Refusal
 
 CONSOLE, STDIN, STDOUT, STDERR, CONTROL = range(5)
 PORTS = (
@@ -32,7 +36,7 @@ PORTS = (
     PortConfig("innkeeper.stderr"),
     PortConfig("innkeeper.control"),
 )
-_END_OF_PANIC = b"end Kernel panic"
+END_OF_PANIC = b"end Kernel panic"
 """Source: Linux, kernel/panic.c, panic(): the last line of a kernel that does not reboot."""
 LOG_BYTES = 16384
 """How much of the consoles' output is kept to explain a failure."""
@@ -50,6 +54,7 @@ class SessionConfig:
     machine: MachineConfig
     make_engine: Callable[[GuestRam], Engine]
     disks: Sequence[DiskBackend] = ()
+    adapters: Sequence[Adapter] = ()
     power_off_at_exit: bool = False
     stop_at_panic: bool = False
     on_warning: Callable[[str], None] = lambda message: None
@@ -66,13 +71,6 @@ class Ended:
     log: str = ""
 
 
-def random_mac() -> bytes:
-    """A unicast, locally administered address. Spec: IEEE 802-2014, 8.2 "Universal addresses"."""
-    address = bytearray(os.urandom(6))
-    address[0] = address[0] & 0xFC | 0x02
-    return bytes(address)
-
-
 class Session:
     """Builds the machine; connect streams, then `run` it once, then `close`."""
 
@@ -85,8 +83,10 @@ class Session:
         self._errors: list[BaseException] = []
         self._failed_disks: set[int] = set()
         self._timed_out = False
+        self._told_of_refusal = False
         self._closed = False
         self._control = ControlReader(on_exit=self._command_ended)
+        self._network = GuestNetwork(config.adapters, self._refused)
         self.machine = VirtMachine(
             config.machine,
             config.make_engine,
@@ -95,11 +95,16 @@ class Session:
                 uart_output=self._serial_output,
                 disks=config.disks,
                 disk_failed=self._disk_failed,
-                net_cards=[NetCard(lambda loop: NullNet(), random_mac())],
+                net_cards=self._network.cards(),
                 console_ports=PORTS,
             ),
             HostClock(),
         )
+        try:
+            self._network.open_ports()
+        except BaseException:
+            self.close()
+            raise
         console = self.machine.board.console
         console.port(CONSOLE).on_output = self._console_output
         control = console.port(CONTROL)
@@ -192,6 +197,8 @@ class Session:
         self._closed = True
         for output in self._outputs:
             output.finish(0)
+        with self.machine.lock:
+            self._network.close()
         self.machine.close()
 
     def __enter__(self) -> Session:
@@ -206,7 +213,7 @@ class Session:
         self._log += data
         if len(self._log) > 2 * LOG_BYTES:
             del self._log[:-LOG_BYTES]
-        if self._config.stop_at_panic and _END_OF_PANIC in self._log[-len(data) - len(_END_OF_PANIC) :]:
+        if self._config.stop_at_panic and END_OF_PANIC in self._log[-len(data) - len(END_OF_PANIC) :]:
             self.machine.end(Outcome(Ending.CRASHED, "its kernel panicked"))
 
     def _disk_failed(self, number: int, message: str) -> None:
@@ -214,6 +221,14 @@ class Session:
         if number not in self._failed_disks:
             self._failed_disks.add(number)
             self.warn(message)
+
+    def _refused(self, refusal: Refusal) -> None:
+        """Told once: a guest that looks around would fill the user's terminal."""
+        if not self._told_of_refusal:
+            self._told_of_refusal = True
+            where = f"{refusal.names[0] if refusal.names else refusal.address} {refusal.protocol}"
+            port = f" port {refusal.port}" if refusal.port else ""
+            self.warn(f"the guest may not reach {where}{port}: {refusal.reason} (--allow opens it)")
 
     def _serial_output(self, data: bytes) -> None:
         self._console_output(data)

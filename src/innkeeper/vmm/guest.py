@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The VM of a VMM process: its machine with all that is plugged in, its agent, its console, and its state."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from innkeeper import images
+from innkeeper.api.vmm_protocol import VmmConfig, VmState, VmStatus
+from innkeeper.devices.virtio.block import DiskBackend
+from innkeeper.devices.virtio.console_port import PortConfig
+from innkeeper.devices.virtio.net import NullNet
+from innkeeper.errors import ConfigError, GuestError
+from innkeeper.guest_agent import protocol as say
+from innkeeper.host.clock import HostClock
+from innkeeper.host.processes import process_start_ticks
+from innkeeper.images.overlay import OverlayDisk
+from innkeeper.machine.board import NetCard, Peripherals
+from innkeeper.machine.boot import BootConfig
+from innkeeper.machine.machine import Ending, MachineConfig, Outcome, VirtMachine
+from innkeeper.vmm.agent import GuestAgent
+from innkeeper.vmm.agent_wire import Identity
+from innkeeper.vmm.console import ConsoleInput
+from innkeeper.vmm.console_hub import ConsoleHub, ConsoleLog
+from innkeeper.vmm.disks import DiskSpec, open_disks
+from innkeeper.vmm.engine_choice import choose_engine
+from innkeeper.vmm.job import GuestJobRunner
+from innkeeper.vmm.session import END_OF_PANIC
+
+CONSOLE, AGENT, CONTROL = range(3)
+PORTS = (
+    PortConfig("innkeeper.console", is_console=True),
+    PortConfig(say.PORT_NAME),
+    # The guest's init takes it for the last one.
+    PortConfig("innkeeper.control"),
+)
+Event = dict[str, Any]
+
+
+class Guest:
+    """Made from a configuration; `machine.run()` boots it. All but `__init__` needs the machine's lock.
+
+    `on_event` hears `{"event": "ready"}` and the like. Raises ConfigError for what cannot be booted.
+    """
+
+    def __init__(self, config: VmmConfig, on_event: Callable[[Event], None]) -> None:
+        self.config = config
+        self.on_event = on_event
+        self.clock = HostClock()
+        self.started_ns = self.clock.now_ns()
+        self._stack = contextlib.ExitStack()
+        self._stopping = False
+        self._paused = False
+        self.ended = ""
+        """Why it ended, once it has."""
+        self._panic_tail = b""
+        try:
+            self.machine = self._build()
+        except BaseException:
+            self._stack.close()
+            raise
+        machine, console = self.machine, self.machine.board.console
+        port = console.port(CONSOLE)
+        keyboard = ConsoleInput(port, machine.firmware_console, machine.board.uart, interactive=False)
+        keyboard.release()
+        self.console = ConsoleHub(keyboard.receive, ConsoleLog(Path(config.console_log)))
+        keyboard.on_space(self.console.space)
+        port.on_output = self._printed
+        console.port(CONTROL).set_open(True)
+        self.agent = GuestAgent(console.port(AGENT), self.identity, self._agent_ready, self.warn)
+
+    def close(self) -> None:
+        """Free the machine and flush the disks. Nothing may run any more; without the lock."""
+        self.machine.close()
+        self._stack.close()
+
+    # How it is.
+
+    def identity(self) -> Identity:
+        """Who the guest is, as its agent is told at each start."""
+        config = self.config
+        digest = hashlib.sha256(b"machine-id " + config.generation.encode()).hexdigest()
+        # Form of a random UUID. Spec: RFC 9562 5.4 "UUID Version 4"; machine-id(5)
+        machine_id = f"{digest[:12]}4{digest[13:16]}{'89ab'[int(digest[16], 16) & 3]}{digest[17:32]}"
+        return Identity(_host_name(config.hostname or config.name), machine_id, config.generation)
+
+    @property
+    def state(self) -> VmState:
+        """What it does now."""
+        if self.ended:
+            return "ended"
+        if self._stopping:
+            return "stopping"
+        if self._paused:
+            return "paused"
+        return "running" if self.agent.is_ready or not self.config.image else "booting"
+
+    def status(self) -> VmStatus:
+        """All that clients are told."""
+        pid = os.getpid()
+        return VmStatus(
+            id=self.config.id,
+            state=self.state,
+            ready=self.agent.is_ready and not self.ended,
+            pid=pid,
+            process_start_ticks=process_start_ticks(pid) or 0,
+            generation=self.config.generation,
+            started_ns=self.started_ns,
+            now_ns=self.clock.now_ns(),
+            cpus=self.config.cpus,
+            memory_bytes=self.config.memory_bytes,
+            instructions=sum(hart.retired() for hart in self.machine.harts),
+            resident_bytes=_resident_bytes(),
+            agent_version=self.agent.version,
+            reason=self.ended,
+        )
+
+    def warn(self, message: str) -> None:
+        """Let everybody know of something that is wrong while the guest runs on."""
+        self.on_event({"event": "warning", "message": message})
+
+    # What is done with it.
+
+    def power_off(self) -> None:
+        """Ask the guest for a clean end. GuestError if its agent does not answer."""
+        if self._stopping:
+            return
+        self.agent.power_off(lambda answer: None)
+        self._stopping = True
+        self.on_event({"event": "stopping"})
+
+    def force_off(self, reason: str) -> None:
+        """End it at once."""
+        self.machine.stop(reason)
+
+    def reboot(self) -> None:
+        """Ask the guest to start again. GuestError if its agent does not answer."""
+        self.agent.reboot(lambda answer: None)
+
+    def set_paused(self, paused: bool) -> None:
+        """It stands still, or does so no longer."""
+        if self._paused != paused:
+            self._paused = paused
+            self.on_event({"event": "paused" if paused else "running"})
+
+    def has_ended(self, outcome: Outcome) -> None:
+        """The machine has come to its end."""
+        self.ended = outcome.reason or outcome.ending.value
+        self.agent.close(GuestError("the VM has ended", "start it again"))
+        self.on_event({"event": "ended", "ending": outcome.ending.value, "reason": outcome.reason})
+
+    def resize_console(self, columns: int, rows: int) -> None:
+        """The terminal of a client has this size."""
+        self.machine.board.console.resize(columns, rows)
+
+    # Inside.
+
+    def _build(self) -> VirtMachine:
+        config = self.config
+        boot, root_disk = self._boot_files()
+        return VirtMachine(
+            MachineConfig(boot, config.cpus, config.memory_bytes),
+            choose_engine(config.engine),
+            Peripherals(
+                read_entropy=os.urandom,
+                uart_output=self._printed,
+                disks=self._open_disks(root_disk),
+                disk_failed=lambda number, message: self.warn(message),
+                net_cards=[
+                    NetCard(lambda loop: NullNet(), bytes.fromhex(address.replace(":", "")))
+                    for address in config.mac_addresses
+                ],
+                console_ports=PORTS,
+            ),
+            self.clock,
+        )
+
+    def _boot_files(self) -> tuple[BootConfig, Path | None]:
+        config = self.config
+        firmware = Path(config.firmware) if config.firmware else None
+        if not config.image:
+            initrd = (Path(config.initrd),) if config.initrd else ()
+            kernel = Path(config.kernel) if config.kernel else None
+            return BootConfig(kernel, initrd, config.append, firmware), None
+        files = images.ensure(config.image, images.SILENT, GuestJobRunner(config.engine))
+        append = f"{files.append} {config.append}".strip()
+        return BootConfig(files.kernel, (files.initrd,), append, firmware), files.root_disk
+
+    def _open_disks(self, root_disk: Path | None) -> list[DiskBackend]:
+        config = self.config
+        disks = [DiskSpec(Path(disk.path), disk.read_only) for disk in config.disks]
+        if root_disk is not None and config.root_overlay is not None:
+            overlay = Path(config.root_overlay)
+            if not overlay.exists():
+                OverlayDisk.create(overlay, root_disk)
+            return open_disks(None, [DiskSpec(overlay), *disks], self._stack)
+        return open_disks(root_disk, disks, self._stack)
+
+    def _printed(self, data: bytes) -> None:
+        tail = self._panic_tail + data
+        self._panic_tail = tail[-len(END_OF_PANIC) :]
+        self.console.output(data)
+        if END_OF_PANIC in tail:
+            self.machine.end(Outcome(Ending.CRASHED, "its kernel panicked"))
+
+    def _agent_ready(self, is_ready: bool) -> None:
+        if is_ready:
+            self.on_event({"event": "ready"})
+
+
+def _host_name(name: str) -> str:
+    """`name` as the kernel and the DNS take it. Spec: RFC 1123 2.1 "Host Names and Numbers" """
+    kept = "".join(c if c.isascii() and (c.isalnum() or c in "-.") else "-" for c in name)[:63].strip("-.")
+    return kept or "innkeeper"
+
+
+def _resident_bytes() -> int:
+    """Source: proc_pid_statm(5)"""
+    try:
+        pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def require_no_change(config: VmmConfig, params: dict[str, Any]) -> None:
+    """ConfigError if `resize` asks for what only a new start can give."""
+    for name, unit in (("cpus", "CPUs"), ("memory_bytes", "memory")):
+        wanted = params.get(name)
+        if wanted is not None and wanted != getattr(config, name):
+            raise ConfigError(
+                f"the {unit} of a running VM cannot be changed", "stop it, set the size, and start it again"
+            )

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The process that owns one VM: `python -m innkeeper.vmm.process vmm.json`.
+
+It serves the VM's control socket until the VM ends, writes how it ended beside its configuration, and removes
+the socket. SIGTERM and SIGINT ask the guest for a clean end. See `innkeeper.api.vmm_protocol`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from innkeeper.api import vmm_protocol as api
+from innkeeper.errors import GuestError, InnkeeperError
+from innkeeper.host.processes import process_start_ticks
+from innkeeper.machine.machine import Ending, Outcome
+from innkeeper.vmm.control_server import ControlServer
+from innkeeper.vmm.guest import Guest
+from innkeeper.vmm.methods import Methods
+
+PATIENCE_NS = 20_000_000_000
+"""How long a guest that was asked to end by SIGTERM may take."""
+_ENDINGS: dict[Ending, api.Ending] = {
+    Ending.POWER_OFF: "power-off",
+    Ending.FAILED: "failed",
+    Ending.CRASHED: "crashed",
+    Ending.STOPPED: "stopped",
+}
+
+
+class VmmProcess:
+    """One VM from its start to its end. `folder` is where `ended.json` goes."""
+
+    def __init__(self, config: api.VmmConfig, folder: Path) -> None:
+        self.config = config
+        self.folder = folder
+        self.guest = Guest(config, self._tell)
+        try:
+            self.server = ControlServer(Path(config.control_socket), self.guest.machine.io)
+        except BaseException:
+            self.guest.close()
+            raise
+        self.methods = Methods(self.guest, self.server.subscribe)
+
+    def run(self) -> Outcome:
+        """Boot, serve, and return how it ended. What escapes from our own code is an end, too."""
+        machine = self.guest.machine
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._asked_to_end)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        with machine.lock:
+            self.server.start(self.methods.handle)
+        try:
+            outcome = machine.run()
+        except InnkeeperError as error:
+            outcome = Outcome(Ending.CRASHED, str(error))
+        except Exception as error:
+            traceback.print_exc()
+            outcome = Outcome(Ending.CRASHED, f"internal error: {error!r}")
+        with machine.lock:
+            self.guest.has_ended(outcome)
+        return outcome
+
+    def close(self, outcome: Outcome) -> None:
+        """Flush the disks, say how it ended, and let the socket go."""
+        try:
+            self.guest.close()
+        except InnkeeperError as error:
+            outcome = Outcome(Ending.CRASHED, f"a disk could not be written at the end: {error}")
+        write_ended(self.folder, self.config, outcome)
+        self.server.close()
+
+    def _tell(self, event: dict[str, Any]) -> None:
+        self.server.tell(event)
+
+    def _asked_to_end(self, number: int, frame: FrameType | None) -> None:
+        """A signal: on the main thread, between two of its steps."""
+        self.guest.machine.io.call_soon(self._end_cleanly)
+
+    def _end_cleanly(self) -> None:
+        machine = self.guest.machine
+        try:
+            machine.resume()
+            self.guest.power_off()
+        except GuestError:
+            self.guest.force_off("asked to end before its guest could be")
+        machine.io.call_at(
+            machine.clock.now_ns() + PATIENCE_NS,
+            lambda: self.guest.force_off("its guest did not end when asked to"),
+        )
+
+
+def write_ended(folder: Path, config: api.VmmConfig, outcome: Outcome) -> None:
+    """Write `ended.json`, whole or not at all. A host that cannot is told of in the log."""
+    pid = os.getpid()
+    record = api.EndedRecord(
+        ending=_ENDINGS.get(outcome.ending, "crashed"),
+        reason=outcome.reason,
+        code=outcome.code,
+        generation=config.generation,
+        pid=pid,
+        process_start_ticks=process_start_ticks(pid) or 0,
+    )
+    path = folder / api.ENDED_FILE
+    scratch = path.with_name(f".{path.name}.{pid}.part")
+    try:
+        with open(scratch, "w", encoding="utf-8") as file:
+            json.dump(record.to_json(), file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(scratch, path)
+    except OSError as error:
+        print(f"cannot write {path}: {error}", file=sys.stderr)
+        with contextlib.suppress(OSError):
+            scratch.unlink()
+
+
+def main(arguments: list[str]) -> int:
+    """Run the VM of the configuration file that is the one argument; 0 unless it crashed or did not start."""
+    if len(arguments) != 1:
+        print("usage: python -m innkeeper.vmm.process VMM.JSON", file=sys.stderr)
+        return 2
+    path = Path(arguments[0]).absolute()
+    os.umask(0o077)
+    try:
+        config = api.VmmConfig.read(path)
+    except InnkeeperError as error:
+        print(f"inn: {error}", file=sys.stderr)
+        return 2
+    try:
+        vmm = VmmProcess(config, path.parent)
+    except InnkeeperError as error:
+        print(f"inn: {error}", file=sys.stderr)
+        write_ended(path.parent, config, Outcome(Ending.CRASHED, str(error)))
+        return 2
+    outcome = vmm.run()
+    vmm.close(outcome)
+    return 1 if outcome.ending is Ending.CRASHED else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
