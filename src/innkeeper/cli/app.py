@@ -107,6 +107,31 @@ def _run(
         Path | None, typer.Option(metavar="FILE", help="Start this firmware in M-mode, such as OpenSBI.")
     ] = None,
     engine: Annotated[str, typer.Option(metavar="NAME", help="auto, jit or reference.")] = "auto",
+    net: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NETWORK", help="user, none, tap:INTERFACE or bridge:BRIDGE. May be repeated."),
+    ] = None,
+    publish: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--publish",
+            "-p",
+            metavar="[ADDR:]PORT:GUEST_PORT[/udp]",
+            help="Lead a port of this host to the guest; of its loopback unless ADDR says otherwise.",
+        ),
+    ] = None,
+    egress: Annotated[
+        str, typer.Option(metavar="WORD", help="What the guest may reach: allow, deny, or list (--allow).")
+    ] = "allow",
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DESTINATION", help="Let the guest reach this: host:8080, *.debian.org, 10.1.0.0/16."
+        ),
+    ] = None,
+    deny: Annotated[
+        list[str] | None, typer.Option(metavar="DESTINATION", help="Do not let the guest reach this.")
+    ] = None,
     timeout: Annotated[
         str | None, typer.Option(metavar="SECONDS", help="End the guest after this time; status 124.")
     ] = None,
@@ -134,6 +159,11 @@ def _run(
         append=append,
         firmware=firmware,
         engine=engine,
+        net=tuple(net or ("user",)),
+        ports=tuple(publish or ()),
+        egress=egress,
+        allow=tuple(allow or ()),
+        deny=tuple(deny or ()),
         timeout_s=None if timeout is None else parse_timeout_s(timeout),
     )
     if call.command is None:

@@ -34,6 +34,13 @@ class GuestOptions:
     append: str = ""
     firmware: Path | None = None
     engine: str = "auto"
+    net: Sequence[str] = ("user",)
+    ports: Sequence[str] = ()
+    """`[HOST_ADDR:]HOST_PORT:GUEST_PORT[/udp]`."""
+    egress: str = "allow"
+    """allow, deny or list: what the guest may reach beside what `allow` and `deny` name."""
+    allow: Sequence[str] = ()
+    deny: Sequence[str] = ()
     timeout_s: float | None = None
 
 
@@ -78,6 +85,11 @@ def make_machine(options: GuestOptions, progress: ProgressDisplay) -> GuestMachi
     from innkeeper.cli.failures import say
     from innkeeper.vmm import Machine
 
+    policy = None
+    if options.allow or options.deny or options.egress != "allow":
+        from innkeeper.network.policy import Policy
+
+        policy = Policy.parse(options.egress, options.allow, options.deny)
     return Machine(
         **({} if options.image is None else {"image": options.image}),
         cpus=options.cpus,
@@ -88,6 +100,9 @@ def make_machine(options: GuestOptions, progress: ProgressDisplay) -> GuestMachi
         append=options.append,
         firmware=options.firmware,
         engine=options.engine,
+        net=options.net,
+        ports=options.ports,
+        policy=policy,
         timeout_s=options.timeout_s,
         progress=progress.report,
         on_warning=say,

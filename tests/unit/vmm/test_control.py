@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from innkeeper.vmm.control import ControlReader
-from innkeeper.vmm.session import last_words, random_mac
+from innkeeper.vmm.network import random_mac
+from innkeeper.vmm.session import last_words
 
 
 def reader() -> tuple[ControlReader, list[int]]:
