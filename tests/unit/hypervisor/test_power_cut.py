@@ -15,6 +15,7 @@ from innkeeper.hypervisor.store import Store
 from tests.unit.hypervisor.stored import TestClock, contents, random_changes, vm_record
 
 SECTOR_BYTES = 512
+HEADER_BYTES = 32
 RUNS = 100
 
 
@@ -24,7 +25,7 @@ def _small_log(store: Store) -> None:
 
 
 def _torn(rng: random.Random, old: bytes, new: bytes) -> bytes:
-    """What may be on the disk while `old` becomes `new`: each sector is one or the other, new ones garbage."""
+    """What may be on the disk while `old` becomes `new`: each sector one or the other, new ones garbage."""
     result = bytearray()
     for start in range(0, max(len(old), len(new)), SECTOR_BYTES):
         before, after = old[start : start + SECTOR_BYTES], new[start : start + SECTOR_BYTES]
@@ -36,6 +37,17 @@ def _torn(rng: random.Random, old: bytes, new: bytes) -> bytes:
             choices.append(rng.randbytes(len(after)))
         result += rng.choice(choices)
     return bytes(result)
+
+
+def _torn_log(rng: random.Random, old: bytes, new: bytes) -> bytes:
+    """As `_torn`, for the write-ahead log: where it begins anew, its header is synced before what follows.
+
+    Source: SQLite, wal.c, walFrames(), "Sync the header"
+    """
+    if old[:HEADER_BYTES] == new[:HEADER_BYTES]:
+        return _torn(rng, old, new)
+    begun = new[:HEADER_BYTES] + old[HEADER_BYTES:]
+    return rng.choice([old, begun, _torn(rng, begun, new)])
 
 
 def _reopened(folder: Path, database: bytes, log: bytes) -> tuple[object, ...]:
@@ -68,7 +80,7 @@ def test_power_cut_at_any_moment(tmp_path: Path, rng: random.Random) -> None:
         old = place.read_bytes(), log.read_bytes(), contents(store)
         store.commit(*random_changes(rng, store.vms(), number + 1), events=[NewEvent(kind="k")])
         new = place.read_bytes(), log.read_bytes(), contents(store)
-        in_log = _reopened(tmp_path / f"log-{number}", old[0], _torn(rng, old[1], new[1]))
+        in_log = _reopened(tmp_path / f"log-{number}", old[0], _torn_log(rng, old[1], new[1]))
         assert in_log in (old[2], new[2])
         in_checkpoint = _reopened(tmp_path / f"checkpoint-{number}", _torn(rng, old[0], new[0]), new[1])
         assert in_checkpoint == new[2]
