@@ -11,6 +11,7 @@ from innkeeper.bench.code_cache import CachedMachine, CodeCache
 from innkeeper.bench.side import CodeCacheState, GuestRun, LineSplitter, TimedLine
 from innkeeper.errors import GuestError
 from innkeeper.host.clock import HostClock
+from innkeeper.network.policy import Policy
 from innkeeper.vmm import Machine
 
 STATE_IN_WORDS = {"cold": "empty code cache", "warm": "filled code cache"}
@@ -47,6 +48,8 @@ class InnkeeperSide:
             memory_bytes=guest.memory_bytes,
             initrd=initrd,
             engine=self._engine,
+            net="user" if guest.network else "none",
+            policy=Policy.parse(allow=["host"]) if guest.network else None,
         )
 
 
@@ -74,7 +77,12 @@ class CachedSide(InnkeeperSide):
 
     def _machine(self, guest: GuestRun, initrd: str) -> Machine:
         machine = CachedMachine(
-            guest.image, cpus=guest.cpus, memory_bytes=guest.memory_bytes, initrd=initrd, engine="jit"
+            guest.image,
+            cpus=guest.cpus,
+            memory_bytes=guest.memory_bytes,
+            initrd=initrd,
+            engine="jit",
+            net="none",
         )
         machine.code_cache = self._cache
         return machine

@@ -16,11 +16,15 @@ from innkeeper.errors import HostError
 from innkeeper.host.clock import HostClock
 from innkeeper.images import command_archive, join_initrd
 from innkeeper.spec import board
+from innkeeper.vmm.network import Adapter, GuestNetwork
 
 ERROR_TAIL_BYTES = 2000
 PORTS = (("stdin", 2), ("stdout", 3), ("stderr", 4), ("control", 1))
 """Our machine's named ports, with the numbers they get here. The guest hears of them in this order and looks
 for them in the numbers' order until it sees control: so control comes last and is looked at first."""
+
+_NETWORK = ("-netdev", "user,id=net", "-device", "virtio-net-device,netdev=net")
+"""Its addresses are those of our user network."""
 
 
 def cpu_argument(*, privileged: bool = True, also: Sequence[str] = ()) -> str:
@@ -74,17 +78,21 @@ class QemuSide:
                 raise HostError(f"QEMU ended with status {status}: {tail.decode(errors='replace').strip()}")
 
     def _arguments(self, guest: GuestRun, folder: Path, initrd: Path) -> list[str]:
+        append = guest.append
+        if guest.network:
+            append += f" {GuestNetwork([Adapter()]).kernel_words()}"
         arguments = [
             *(str(self._path), "-M", "virt", "-cpu", cpu_argument(), "-accel", "tcg", "-no-reboot"),
             *("-smp", str(guest.cpus), "-m", f"{guest.memory_bytes >> 20}M"),
-            *("-kernel", str(guest.kernel), "-initrd", str(initrd), "-append", guest.append),
-            *("-display", "none", "-monitor", "none", "-nic", "none", "-serial", f"file:{folder / 'serial'}"),
+            *("-kernel", str(guest.kernel), "-initrd", str(initrd), "-append", append),
+            *("-display", "none", "-monitor", "none", "-serial", f"file:{folder / 'serial'}"),
             *("-global", "virtio-mmio.force-legacy=false"),
             *("-device", "virtio-serial-device,max_ports=5"),
             *("-chardev", f"file,id=console,path={folder / 'console'}"),
             *("-device", "virtconsole,chardev=console,nr=0"),
             *("-object", "rng-builtin,id=entropy", "-device", "virtio-rng-device,rng=entropy"),
         ]
+        arguments += _NETWORK if guest.network else ["-nic", "none"]
         for port, number in PORTS:
             # Not "stdio", which closes the port for the guest when QEMU's standard input ends.
             path = "/dev/stdout" if port == "stdout" else str(folder / port)

@@ -28,6 +28,8 @@ class GuestRun:
     cpus: int
     memory_bytes: int
     timeout_s: float
+    network: bool = False
+    """Whether it has a network adapter on the side's user network, with the host's loopback at 10.0.2.2."""
 
 
 @dataclass(frozen=True)
