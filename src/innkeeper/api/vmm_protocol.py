@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is said on the control socket of a VMM process, and the files beside it.
 
+A VM has a folder: that of its configuration file, and for a fork, which has none, that of its `console_log`.
+
 The socket (`SOCK_STREAM`, in a folder of this user alone) carries lines of JSON: a request
 `{"id": 1, "method": "status", "params": {}}` is answered by `{"id": 1, "result": {...}}` or
 `{"id": 1, "error": {"kind": "guest", "message": "...", "remedy": "..."}}`. Answers may come in another order
@@ -52,8 +54,11 @@ class VmmConfig:
 
     Either `image` or `kernel` (with `initrd`) is booted. `root_overlay` keeps what the guest writes to the
     root disk of an image that has one, and is made where it is missing; None: thrown away at the end.
-    `mac_addresses` has one entry for each network card. `generation` is the VM's generation: 32 hex digits,
-    new for each fork and each restore. `hostname` is the guest's; empty: made from `name`.
+    `mac_addresses` has one entry for each network card; `networks` says where each is connected ("user",
+    "tap:INTERFACE", "bridge:BRIDGE", "none"), where it is shorter the first to "user" and others to nothing.
+    `ports` are forwarded to the card on "user", as `inn run -p` takes them.
+    `generation` is the VM's generation: 32 hex digits, new for each fork and each restore. `hostname` is
+    the guest's; empty: made from `name`.
     `restore_from` is the folder of a snapshot to go on from instead of booting.
     """
 
@@ -73,6 +78,8 @@ class VmmConfig:
     root_overlay: str | None = None
     disks: tuple[VmDisk, ...] = ()
     mac_addresses: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    ports: tuple[str, ...] = ()
     engine: str = "auto"
     restore_from: str | None = None
 
@@ -92,6 +99,11 @@ class VmmConfig:
         if not isinstance(addresses, list | tuple) or not all(map(_is_mac, addresses)):
             raise _wrong("VM configuration", "mac_addresses")
         values["mac_addresses"] = tuple(addresses)
+        for name in ("networks", "ports"):
+            texts = values.get(name, ())
+            if not isinstance(texts, list | tuple) or not all(map(_is_text, texts)):
+                raise _wrong("VM configuration", name)
+            values[name] = tuple(texts)
         config = cls(**values)
         if not is_vm_id(config.id):
             raise _wrong("VM configuration", "id")

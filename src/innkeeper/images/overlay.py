@@ -152,6 +152,13 @@ class OverlayDisk(ClusterDisk):
             self._fd = -1
             self._base.close()
 
+    def abandon(self) -> None:
+        """In a forked child, which gets a copy: close the files and leave them as they are, to the parent."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+            self._base.close()
+
     def _write_table(self) -> None:
         for page in sorted(self._dirty_pages):
             first = page * _TABLE_PAGE_ENTRIES

@@ -46,6 +46,12 @@ class ConsoleHub:
         if client in self._clients:
             self._clients.remove(client)
 
+    def become(self, log: ConsoleLog) -> None:
+        """In a forked child: another log, and nobody is attached. What was printed last is kept."""
+        self._log.close()
+        self._log = log
+        self._clients.clear()
+
     def history(self) -> bytes:
         """What was printed last."""
         return bytes(self._scrollback[-SCROLLBACK_BYTES:])

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 from collections.abc import Callable
@@ -12,23 +11,22 @@ from typing import Any
 
 from innkeeper import images
 from innkeeper.api.vmm_protocol import VmmConfig, VmState, VmStatus
-from innkeeper.devices.virtio.block import DiskBackend
 from innkeeper.devices.virtio.console_port import PortConfig
-from innkeeper.devices.virtio.net import NullNet
 from innkeeper.errors import ConfigError, GuestError
 from innkeeper.guest_agent import protocol as say
 from innkeeper.host.clock import HostClock
 from innkeeper.host.processes import process_start_ticks
-from innkeeper.images.overlay import OverlayDisk
-from innkeeper.machine.board import NetCard, Peripherals
+from innkeeper.machine.board import Peripherals
 from innkeeper.machine.boot import BootConfig
 from innkeeper.machine.machine import Ending, MachineConfig, Outcome, VirtMachine
+from innkeeper.machine.snapshot import load
 from innkeeper.vmm.agent import GuestAgent
 from innkeeper.vmm.agent_wire import Identity
 from innkeeper.vmm.console import ConsoleInput
 from innkeeper.vmm.console_hub import ConsoleHub, ConsoleLog
-from innkeeper.vmm.disks import DiskSpec, open_disks
 from innkeeper.vmm.engine_choice import choose_engine
+from innkeeper.vmm.guest_disks import GuestDisks
+from innkeeper.vmm.guest_network import GuestCards
 from innkeeper.vmm.job import GuestJobRunner
 from innkeeper.vmm.session import END_OF_PANIC
 
@@ -53,16 +51,22 @@ class Guest:
         self.on_event = on_event
         self.clock = HostClock()
         self.started_ns = self.clock.now_ns()
-        self._stack = contextlib.ExitStack()
         self._stopping = False
+        self._is_copy = config.restore_from is not None
+        """Its guest takes itself for another one until the agent tells it."""
         self._paused = False
         self.ended = ""
         """Why it ended, once it has."""
         self._panic_tail = b""
+        self.network = GuestCards(config)
+        boot, root_disk = self._boot_files()
+        self.disks = GuestDisks(config, root_disk)
         try:
-            self.machine = self._build()
+            self.machine = self._build(boot)
+            self.network.open_ports()
         except BaseException:
-            self._stack.close()
+            self.disks.close()
+            self.network.close()
             raise
         machine, console = self.machine, self.machine.board.console
         port = console.port(CONSOLE)
@@ -74,10 +78,31 @@ class Guest:
         console.port(CONTROL).set_open(True)
         self.agent = GuestAgent(console.port(AGENT), self.identity, self._agent_ready, self.warn)
 
+    def restore(self) -> None:
+        """Put the snapshot of the configuration in place, if there is one: the guest goes on from there.
+
+        Before the machine runs. Raises ConfigError for a snapshot that is damaged or does not fit.
+        """
+        if self.config.restore_from is not None:
+            load(self.machine, Path(self.config.restore_from))
+
+    def become(self, config: VmmConfig) -> None:
+        """In a forked child: be another VM, which knows nothing of who used this one."""
+        self.config = config
+        self._is_copy = True
+        self._paused = self._stopping = False
+        self.started_ns = self.clock.now_ns()
+        self.network.become(config, self.machine.io)
+        self.disks.become(config)
+        self.console.become(ConsoleLog(Path(config.console_log)))
+        self.agent.begin()
+
     def close(self) -> None:
         """Free the machine and flush the disks. Nothing may run any more; without the lock."""
+        with self.machine.lock:
+            self.network.close()
         self.machine.close()
-        self._stack.close()
+        self.disks.close()
 
     # How it is.
 
@@ -87,7 +112,11 @@ class Guest:
         digest = hashlib.sha256(b"machine-id " + config.generation.encode()).hexdigest()
         # Form of a random UUID. Spec: RFC 9562 5.4 "UUID Version 4"; machine-id(5)
         machine_id = f"{digest[:12]}4{digest[13:16]}{'89ab'[int(digest[16], 16) & 3]}{digest[17:32]}"
-        return Identity(_host_name(config.hostname or config.name), machine_id, config.generation)
+        name = _host_name(config.hostname or config.name)
+        if not self._is_copy:
+            return Identity(name, machine_id, config.generation)
+        address = bytes.fromhex(config.mac_addresses[0].replace(":", "")) if config.mac_addresses else None
+        return Identity(name, machine_id, config.generation, address, self.clock.wall_ns())
 
     @property
     def state(self) -> VmState:
@@ -160,21 +189,17 @@ class Guest:
 
     # Inside.
 
-    def _build(self) -> VirtMachine:
+    def _build(self, boot: BootConfig) -> VirtMachine:
         config = self.config
-        boot, root_disk = self._boot_files()
         return VirtMachine(
             MachineConfig(boot, config.cpus, config.memory_bytes),
             choose_engine(config.engine),
             Peripherals(
                 read_entropy=os.urandom,
                 uart_output=self._printed,
-                disks=self._open_disks(root_disk),
+                disks=self.disks.backends,
                 disk_failed=lambda number, message: self.warn(message),
-                net_cards=[
-                    NetCard(lambda loop: NullNet(), bytes.fromhex(address.replace(":", "")))
-                    for address in config.mac_addresses
-                ],
+                net_cards=self.network.cards(),
                 console_ports=PORTS,
             ),
             self.clock,
@@ -188,18 +213,9 @@ class Guest:
             kernel = Path(config.kernel) if config.kernel else None
             return BootConfig(kernel, initrd, config.append, firmware), None
         files = images.ensure(config.image, images.SILENT, GuestJobRunner(config.engine))
-        append = f"{files.append} {config.append}".strip()
+        words = self.network.kernel_words()
+        append = " ".join(part for part in (files.append, words, config.append) if part)
         return BootConfig(files.kernel, (files.initrd,), append, firmware), files.root_disk
-
-    def _open_disks(self, root_disk: Path | None) -> list[DiskBackend]:
-        config = self.config
-        disks = [DiskSpec(Path(disk.path), disk.read_only) for disk in config.disks]
-        if root_disk is not None and config.root_overlay is not None:
-            overlay = Path(config.root_overlay)
-            if not overlay.exists():
-                OverlayDisk.create(overlay, root_disk)
-            return open_disks(None, [DiskSpec(overlay), *disks], self._stack)
-        return open_disks(root_disk, disks, self._stack)
 
     def _printed(self, data: bytes) -> None:
         tail = self._panic_tail + data

@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from innkeeper.api.messages import Request
-from innkeeper.api.vmm_protocol import ExecParameters
+from innkeeper.api.vmm_protocol import ExecParameters, VmmConfig
 from innkeeper.errors import ConfigError, HostError, InnkeeperError
 from innkeeper.vmm.client_streams import ConsoleStream, SessionStream
 from innkeeper.vmm.connection import Connection
+from innkeeper.vmm.copies import Copies
 from innkeeper.vmm.guest import Guest, require_no_change
 
 Result = Mapping[str, Any]
@@ -21,8 +23,9 @@ _PATH_LIMIT = 4096
 class Methods:
     """Carries out requests on a guest. `subscribe` adds a connection to those that hear events."""
 
-    def __init__(self, guest: Guest, subscribe: Callable[[Connection], None]) -> None:
+    def __init__(self, guest: Guest, copies: Copies, subscribe: Callable[[Connection], None]) -> None:
         self._guest = guest
+        self._copies = copies
         self._subscribe = subscribe
         self._methods: dict[str, Callable[[Connection, Request], Result | None]] = {
             "status": self._status,
@@ -31,6 +34,8 @@ class Methods:
             "stop": self._stop,
             "reboot": self._reboot,
             "resize": self._resize,
+            "snapshot": self._snapshot,
+            "fork": self._fork,
             "console": self._console,
             "exec": self._exec,
             "files": self._files,
@@ -88,6 +93,26 @@ class Methods:
         require_no_change(self._guest.config, dict(request.params))
         return {}
 
+    def _snapshot(self, connection: Connection, request: Request) -> Result | None:
+        folder, parent = request.params.get("folder"), request.params.get("parent")
+        if not isinstance(folder, str) or not (parent is None or isinstance(parent, str)):
+            raise ConfigError("folder or parent of a snapshot is wrong", "give paths")
+        where, before = Path(folder), None if parent is None else Path(parent)
+
+        def begin() -> None:
+            self._copies.snapshot(where, before, lambda result: connection.answer(request.id, result))
+
+        self._later(connection, request, begin)
+        return None
+
+    def _fork(self, connection: Connection, request: Request) -> Result | None:
+        wanted = request.params.get("configs")
+        if not isinstance(wanted, list):
+            raise ConfigError("the configurations of forks are wrong", "give a list")
+        configs = [VmmConfig.from_json(item) for item in wanted]
+        self._later(connection, request, lambda: self._copies.fork(configs))
+        return None
+
     def _events(self, connection: Connection, request: Request) -> Result | None:
         connection.answer(request.id, {})
         self._subscribe(connection)
@@ -130,20 +155,21 @@ class Methods:
             raise ConfigError("there is no such operation on files", "use read, write or status")
         return None
 
-    def _later(self, connection: Connection, request: Request, work: Callable[[], Result]) -> None:
-        """Answer with what `work` gives, which waits and therefore has a thread of its own."""
+    def _later(self, connection: Connection, request: Request, work: Callable[[], Result | None]) -> None:
+        """Answer with what `work` gives, unless None, on a thread of its own, since it waits."""
         machine = self._guest.machine
 
         def run() -> None:
-            result: Result | InnkeeperError
+            result: Result | InnkeeperError | None
             try:
                 result = work()
             except InnkeeperError as error:
                 result = error
             except OSError as error:
                 result = HostError(f"the host cannot do it: {error.strerror or error}")
-            with machine.lock:
-                connection.answer(request.id, result)
+            if result is not None:
+                with machine.lock:
+                    connection.answer(request.id, result)
 
         threading.Thread(target=run, name=request.method, daemon=True).start()
 

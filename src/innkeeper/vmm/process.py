@@ -19,9 +19,11 @@ from typing import Any
 
 from innkeeper.api import vmm_protocol as api
 from innkeeper.errors import GuestError, InnkeeperError
+from innkeeper.host.forked import detach_network_sockets, replace_argument
 from innkeeper.host.processes import process_start_ticks
 from innkeeper.machine.machine import Ending, Outcome
 from innkeeper.vmm.control_server import ControlServer
+from innkeeper.vmm.copies import Copies
 from innkeeper.vmm.guest import Guest
 from innkeeper.vmm.methods import Methods
 
@@ -43,11 +45,13 @@ class VmmProcess:
         self.folder = folder
         self.guest = Guest(config, self._tell)
         try:
+            self.guest.restore()
             self.server = ControlServer(Path(config.control_socket), self.guest.machine.io)
         except BaseException:
             self.guest.close()
             raise
-        self.methods = Methods(self.guest, self.server.subscribe)
+        self.copies = Copies(self.guest, self._become)
+        self._serve()
 
     def run(self) -> Outcome:
         """Boot, serve, and return how it ended. What escapes from our own code is an end, too."""
@@ -55,8 +59,7 @@ class VmmProcess:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._asked_to_end)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        with machine.lock:
-            self.server.start(self.methods.handle)
+        signal.signal(signal.SIGCHLD, lambda number, frame: self.copies.reap())
         try:
             outcome = machine.run()
         except InnkeeperError as error:
@@ -77,6 +80,26 @@ class VmmProcess:
         write_ended(self.folder, self.config, outcome)
         self.server.close()
 
+    def _serve(self) -> None:
+        methods = Methods(self.guest, self.copies, lambda connection: self.server.subscribe(connection))
+        with self.guest.machine.lock:
+            self.server.start(methods.handle)
+
+    def _become(self, config: api.VmmConfig) -> None:
+        """In a forked child, at rest: be the VMM of another VM, and let go of the parent's."""
+        parent = self.config
+        os.setsid()
+        self.server.abandon()
+        detach_network_sockets()
+        self.config, self.folder = config, Path(config.console_log).parent
+        redirect_output(self.folder / api.LOG_FILE)
+        replace_argument(
+            str(Path(parent.console_log).parent / api.CONFIG_FILE), str(self.folder / api.CONFIG_FILE)
+        )
+        self.guest.become(config)
+        self.server = ControlServer(Path(config.control_socket), self.guest.machine.io)
+        self._serve()
+
     def _tell(self, event: dict[str, Any]) -> None:
         self.server.tell(event)
 
@@ -95,6 +118,15 @@ class VmmProcess:
             machine.clock.now_ns() + PATIENCE_NS,
             lambda: self.guest.force_off("its guest did not end when asked to"),
         )
+
+
+def redirect_output(log: Path) -> None:
+    """Standard output and error go to `log` from now on. A host that cannot leaves them as they are."""
+    with contextlib.suppress(OSError):
+        fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        os.dup2(fd, 1)
+        os.dup2(fd, 2)
+        os.close(fd)
 
 
 def write_ended(folder: Path, config: api.VmmConfig, outcome: Outcome) -> None:
