@@ -92,7 +92,7 @@ class _Listener:
                 continue
             client.setblocking(False)
             source = self._source(address[0])
-            if not self._tcp.open_to_guest(client, source, address[1], self.forward.guest_port):
+            if not self._tcp.opener.open_to_guest(client, source, address[1], self.forward.guest_port):
                 client.close()
 
     def _datagrams(self) -> None:

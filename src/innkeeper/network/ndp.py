@@ -62,7 +62,10 @@ class NeighborDiscovery:
         self._has_ipv6 = has_ipv6
 
     def handle(self, source: bytes, message: memoryview, hop_limit: int) -> None:
-        """A neighbour discovery message, its checksum verified."""
+        """A message of ICMPv6 that is no echo, its checksum verified."""
+        if not ICMPV6_ROUTER_SOLICITATION <= message[0] <= ICMPV6_NEIGHBOR_ADVERTISEMENT:
+            # Multicast groups that the guest joins (RFC 3810), and errors about what we sent.
+            return
         if hop_limit != _HOP_LIMIT or message[1] != 0 or len(message) < 8:
             self._link.statistics.dropped["damaged neighbour discovery"] += 1
         elif message[0] == ICMPV6_ROUTER_SOLICITATION:

@@ -12,21 +12,14 @@ import socket
 import struct
 from typing import TYPE_CHECKING
 
-from innkeeper.devices.virtio.net_frame import Frame
 from innkeeper.network.event_loop import Deadline
 from innkeeper.network.limits import NS_PER_S
-from innkeeper.network.tcp_buffers import HEADER_ROOM_BYTES, Chunk
-from innkeeper.network.tcp_header import (
-    IPV4_PAYLOAD_MAX,
-    IPV6_PAYLOAD_MAX,
-    HeaderWriter,
-    SynOptions,
-    syn_options,
-)
+from innkeeper.network.tcp_buffers import Chunk
+from innkeeper.network.tcp_header import SynOptions, parse_syn_options, syn_options
+from innkeeper.network.tcp_output import TcpOutput
 from innkeeper.network.tcp_receiver import TcpReceiver
 from innkeeper.network.tcp_sender import TcpSender
-from innkeeper.spec.internet import TCP_ACK, TCP_CHECKSUM_OFFSET, TCP_FIN, TCP_PSH, TCP_RST, TCP_SYN
-from innkeeper.spec.virtio import NET_HDR_GSO_TCPV4, NET_HDR_GSO_TCPV6
+from innkeeper.spec.internet import TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN
 
 if TYPE_CHECKING:
     from innkeeper.network.egress import Destination
@@ -74,30 +67,24 @@ class TcpConnection:
         self.table, self.key, self.host, self.state = table, key, host, state
         self.destination = destination
         """What the guest asked for; None if the host asked."""
-        address_bytes = (len(key) - 4) // 2
-        guest, other = key[:address_bytes], key[address_bytes:-4]
-        guest_port, other_port = int.from_bytes(key[-4:-2], "big"), int.from_bytes(key[-2:], "big")
         self.link = table.link
-        self.is_v4 = address_bytes == 4
-        self.headers = HeaderWriter(self.link.guest_mac, other, other_port, guest, guest_port)
         limits = table.limits
         clock = table.loop.clock
+        self.initial = initial = table.initial_sequence()
         self.receiver = TcpReceiver(self, host, limits.tcp_window_bytes, table.budget, table.upload)
-        initial = table.initial_sequence()
         self.sender = TcpSender(
             self, host, initial, table.pool, clock, limits.tcp_flight_bytes, table.download
         )
-        self.initial = initial
+        self.output = TcpOutput(self.link, key, self.receiver, self.sender)
         self.deadline = Deadline(table.loop, self._expired)
         self.guest_syn = SynOptions()
-        self.scale_guest = self.scale_ours = 0
+        self.scale_guest = 0
         self.ack_due = False
         self.dirty = False
         self.touched = True
         """Something came from the guest since the last sweep for idle connections."""
         self.idle_sweeps = 0
         self._retries = 0
-        self._told_window_bytes = 0
         self._probe_ns = _PROBE_MIN_NS
         self._reading = self._writing = False
         self._keeps_alive = False
@@ -208,10 +195,10 @@ class TcpConnection:
 
     def accept_syn(self, sequence: int, options: memoryview) -> None:
         """Take in the guest's SYN."""
-        self.guest_syn = self.table.parse_options(options)
+        self.guest_syn = parse_syn_options(options)
         self.receiver.next = sequence + 1
         if self.guest_syn.window_scale is not None:
-            self.scale_guest, self.scale_ours = self.guest_syn.window_scale, WINDOW_SCALE
+            self.scale_guest, self.output.scale = self.guest_syn.window_scale, WINDOW_SCALE
 
     def open_to_guest(self) -> None:
         """The host asked for this connection, and the guest has not been asked yet."""
@@ -225,34 +212,30 @@ class TcpConnection:
     def _send_syn(self) -> None:
         answering = self.state is State.SYN_RECEIVED
         offers_scale = not answering or self.guest_syn.window_scale is not None
-        options = syn_options(self._mss_bytes(), WINDOW_SCALE if offers_scale else None)
+        options = syn_options(self.output.mss_max_bytes, WINDOW_SCALE if offers_scale else None)
         flags = TCP_SYN | TCP_ACK if answering else TCP_SYN
-        self._send_control(flags, self.initial, options)
+        self.output.control(flags, self.initial, options)
         self.deadline.set(self.table.loop.clock.now_ns() + self.sender.timeout.timeout_ns)
-
-    def _mss_bytes(self) -> int:
-        return max(64, self.link.port.mtu_bytes - (40 if self.is_v4 else 60))
 
     def _begin(self, window_bytes: int) -> None:
         self.state = State.ESTABLISHED
         self._retries = 0
         self.deadline.clear()
-        mss_bytes = min(self.guest_syn.mss_bytes, self._mss_bytes())
-        read_max_bytes = IPV4_PAYLOAD_MAX if self.is_v4 else IPV6_PAYLOAD_MAX
-        self.sender.begin(self.initial + 1, window_bytes, mss_bytes, read_max_bytes)
+        mss_bytes = min(self.guest_syn.mss_bytes, self.output.mss_max_bytes)
+        self.sender.begin(self.initial + 1, window_bytes, mss_bytes, self.output.payload_max_bytes)
         self.table.opened(self)
         self.want_read(True)
 
     def host_failed(self, error: OSError) -> None:
         """The host's socket is broken: so is the guest's connection."""
         if self.state is not State.CLOSED:
-            self._send_control(TCP_RST | TCP_ACK, self.sender.next)
+            self.output.control(TCP_RST | TCP_ACK, self.sender.next)
             self.close(abort=True)
 
     def abort(self) -> None:
         """End it on both sides at once."""
         if self.state in (State.ESTABLISHED, State.SYN_RECEIVED, State.SYN_SENT):
-            self._send_control(TCP_RST | TCP_ACK, self.sender.next)
+            self.output.control(TCP_RST | TCP_ACK, self.sender.next)
         self.close(abort=True)
 
     def close(self, *, abort: bool = False) -> None:
@@ -343,13 +326,13 @@ class TcpConnection:
     def _writable(self) -> None:
         if self.state is State.CONNECTING:
             self.want_write(False)
-            self.table.connected(self)
+            self.table.opener.connected(self)
             return
         self.receiver.flush()
         if self.state is not State.ESTABLISHED:
             return
         # Say that the window has opened when that lets the guest go on (RFC 9293 3.8.6.2.2).
-        opened_bytes = self.receiver.window_bytes - self._told_window_bytes
+        opened_bytes = self.receiver.window_bytes - self.output.told_window_bytes
         if opened_bytes >= min(self.table.limits.tcp_window_bytes // 4, 2 * self.sender.mss_bytes):
             self.ack_due = True
         self._changed()
@@ -359,40 +342,15 @@ class TcpConnection:
 
     def transmit(self, chunk: Chunk, start: int, size_bytes: int) -> int:
         """Send the chunk's bytes from sequence number `start` on; how many the guest's buffers took."""
-        if self.link.blocked:
-            self.link.wait(self)
-            return 0
-        headers, mss_bytes = self.headers, self.sender.mss_bytes
-        offloads = self.link.port.offloads
-        if size_bytes > mss_bytes and not (offloads.tso4 if self.is_v4 else offloads.tso6):
-            size_bytes = mss_bytes
-        at = HEADER_ROOM_BYTES + start - chunk.start
-        buffer, view = chunk.buffer, chunk.view
-        if start != chunk.start and start != self.sender.una:
-            # The headers would overwrite bytes that may have to be sent again.
-            buffer = bytearray(HEADER_ROOM_BYTES) + view[at : at + size_bytes]
-            view, at = memoryview(buffer), HEADER_ROOM_BYTES
-        begin = at - headers.size_bytes
-        headers.write(buffer, begin, size_bytes, start, self.receiver.next, TCP_ACK | TCP_PSH, self._window())
-        frame = Frame(view[begin : at + size_bytes], 0, 0, headers.size_bytes)
-        if size_bytes > mss_bytes:
-            frame.gso_type = NET_HDR_GSO_TCPV4 if self.is_v4 else NET_HDR_GSO_TCPV6
-            frame.gso_size_bytes = mss_bytes
-        if not self._offer(frame, offloads.checksum):
-            self.link.wait(self)
-            return 0
-        self.ack_due = False
-        return size_bytes
-
-    def _offer(self, frame: Frame, partial_checksum: bool) -> bool:
-        if partial_checksum:
-            frame.checksum_start, frame.checksum_offset = self.headers.tcp_start, TCP_CHECKSUM_OFFSET
+        sent = self.output.data(chunk, start, size_bytes)
+        if sent:
+            self.ack_due = False
         else:
-            self.headers.complete(memoryview(frame.data))
-        return self.link.offer(frame)
+            self.link.wait(self)
+        return sent
 
     def transmit_fin(self) -> bool:
-        if not self._send_control(TCP_FIN | TCP_ACK, self.sender.end):
+        if not self.output.control(TCP_FIN | TCP_ACK, self.sender.end):
             self.link.wait(self)
             return False
         self.ack_due = False
@@ -400,31 +358,12 @@ class TcpConnection:
 
     def send_ack(self) -> None:
         """Acknowledge now. If the guest has no buffer, as soon as it has one."""
-        self.ack_due = not self._send_control(TCP_ACK, max(self.sender.next, self.sender.highest))
+        self.ack_due = not self.output.control(TCP_ACK, self.sender.highest)
         if self.ack_due:
             self.link.wait(self)
 
     def retransmitted(self) -> None:
         self.table.statistics.tcp_retransmitted += 1
-
-    def _send_control(self, flags: int, sequence: int, options: bytes = b"") -> bool:
-        """Send a segment without data, False if the guest has no buffer for it."""
-        if self.link.blocked:
-            return False
-        frame = bytearray(self.headers.size_bytes) + options
-        if flags & TCP_SYN:
-            window = min(self.receiver.window_bytes, 0xFFFF)
-            self._told_window_bytes = window
-        else:
-            window = self._window()
-        ack = self.receiver.next if flags & TCP_ACK else 0
-        self.headers.write(frame, 0, len(options), sequence, ack, flags, window, 5 + len(options) // 4)
-        return self._offer(Frame(frame), self.link.port.offloads.checksum)
-
-    def _window(self) -> int:
-        window_bytes = self.receiver.window_bytes
-        self._told_window_bytes = window_bytes
-        return min(window_bytes >> self.scale_ours, 0xFFFF)
 
     # Time
 
@@ -469,7 +408,7 @@ class TcpConnection:
 
     def _probe(self) -> None:
         """Ask for the guest's window, in case its update was lost. Spec: RFC 9293 3.8.6.1."""
-        self._send_control(TCP_ACK, self.sender.una - 1)
+        self.output.control(TCP_ACK, self.sender.una - 1)
         self._probe_ns = min(2 * self._probe_ns, _PROBE_MAX_NS)
         self._set_deadline()
 

@@ -100,6 +100,13 @@ class HeaderWriter:
         self._prefix = ethernet.HEADER.pack(target_mac, ethernet.GATEWAY_MAC, ethertype) + first
         self.tcp_start = self.size_bytes - TCP_HEADER_BYTES
 
+    @classmethod
+    def answering(cls, target_mac: bytes, key: bytes) -> HeaderWriter:
+        """For segments against those whose addresses and ports, source first, are `key`."""
+        half = (len(key) - 4) // 2
+        source_port, target_port = int.from_bytes(key[-2:], "big"), int.from_bytes(key[-4:-2], "big")
+        return cls(target_mac, key[half:-4], source_port, key[:half], target_port)
+
     def write(
         self,
         buffer: bytearray,

@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernel's TCP/IP as a guest: a process in a network namespace of its own, with a TAP device.
+
+Run as a program with the descriptor of a UNIX socket. It sends the TAP's descriptor through that, and then
+obeys: a line of JSON in, a line of JSON out. Needs root.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import hashlib
+import json
+import os
+import random
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from typing import Any
+
+CLONE_NEWNET = 0x4000_0000
+TUNSETIFF, TUNSETOFFLOAD, TUNSETVNETHDRSZ = 0x400454CA, 0x400454D0, 0x400454D8
+IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
+TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6 = 1, 2, 4
+VNET_HEADER_BYTES = 12
+TIMEOUT_S = 120
+
+
+def make_tap(offloads: bool) -> int:
+    """A TAP device `tap0` with virtio headers on its frames."""
+    fd = os.open("/dev/net/tun", os.O_RDWR)
+    fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", b"tap0", IFF_TAP | IFF_NO_PI | IFF_VNET_HDR))
+    fcntl.ioctl(fd, TUNSETVNETHDRSZ, struct.pack("i", VNET_HEADER_BYTES))
+    if offloads:
+        fcntl.ioctl(fd, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6)
+    return fd
+
+
+def configure(mtu_bytes: int, mac: str) -> None:
+    """The addresses that DHCP and SLAAC would give. SLAAC does its own part."""
+    for line in (
+        "link set lo up",
+        f"link set tap0 address {mac} mtu {mtu_bytes} up",
+        "address add 10.0.2.15/24 dev tap0",
+        "route add default via 10.0.2.2",
+    ):
+        subprocess.run(["ip", *line.split()], check=True)
+
+
+def content(seed: int, size_bytes: int) -> bytes:
+    return random.Random(seed).randbytes(size_bytes)
+
+
+def _connect(address: str, port: int) -> socket.socket:
+    return socket.create_connection((address, port), timeout=TIMEOUT_S)
+
+
+def _read_all(connection: socket.socket) -> bytes:
+    parts = []
+    while part := connection.recv(1 << 20):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def exchange(
+    address: str, port: int, seed: int, size_bytes: int
+) -> dict[str, Any]:
+    """Send bytes, close that half, read to the end; the digest of what was read."""
+    with _connect(address, port) as connection:
+        sender = threading.Thread(target=_send_and_shut, args=(connection, content(seed, size_bytes)))
+        sender.start()
+        received = _read_all(connection)
+        sender.join()
+    return {"digest": hashlib.sha256(received).hexdigest(), "size_bytes": len(received)}
+
+
+def _send_and_shut(connection: socket.socket, data: bytes) -> None:
+    with contextlib.suppress(OSError):
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+
+
+def many(address: str, port: int, count: int, size_bytes: int) -> dict[str, Any]:
+    """`count` connections at once, each of which sends bytes of its own and wants them back."""
+    connections = [_connect(address, port) for _ in range(count)]
+    wrong = 0
+    for number, connection in enumerate(connections):
+        connection.sendall(content(number, size_bytes))
+        connection.shutdown(socket.SHUT_WR)
+    for number, connection in enumerate(connections):
+        wrong += _read_all(connection) != content(number, size_bytes)
+        connection.close()
+    return {"wrong": wrong}
+
+
+def connect(address: str, port: int, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
+    """Try to connect; the error number, 0 if it worked."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family) as connection:
+        connection.settimeout(timeout_s)
+        try:
+            connection.connect((address, port))
+        except TimeoutError:
+            return {"errno": -1}
+        except OSError as error:
+            return {"errno": error.errno}
+    return {"errno": 0}
+
+
+_held: dict[int, socket.socket] = {}
+
+
+def hold(address: str, port: int) -> dict[str, Any]:
+    """Open a connection for the commands below; its number."""
+    connection = _connect(address, port)
+    _held[connection.fileno()] = connection
+    return {"number": connection.fileno()}
+
+
+def reset(number: int) -> dict[str, Any]:
+    """End a held connection with a reset."""
+    connection = _held.pop(number)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+    return {}
+
+
+def fill(number: int) -> dict[str, Any]:
+    """Write to a held connection until it takes no more; how many bytes it took."""
+    connection = _held[number]
+    connection.settimeout(1.0)
+    sent = 0
+    try:
+        while True:
+            sent += connection.send(bytes(1 << 16))
+    except TimeoutError:
+        return {"sent_bytes": sent}
+
+
+def shut(number: int) -> dict[str, Any]:
+    """Close the writing half of a held connection."""
+    _held[number].settimeout(TIMEOUT_S)
+    _held[number].shutdown(socket.SHUT_WR)
+    return {}
+
+
+def write(number: int, size_bytes: int) -> dict[str, Any]:
+    _held[number].settimeout(TIMEOUT_S)
+    _held[number].sendall(bytes(size_bytes))
+    return {}
+
+
+def read(number: int, size_bytes: int = -1) -> dict[str, Any]:
+    """Read so many bytes, or to the end; how many came, and the error number if one did."""
+    connection = _held[number]
+    connection.settimeout(TIMEOUT_S)
+    got = 0
+    try:
+        while size_bytes < 0 or got < size_bytes:
+            part = connection.recv(1 << 16 if size_bytes < 0 else size_bytes - got)
+            if not part:
+                break
+            got += len(part)
+    except OSError as error:
+        return {"size_bytes": got, "errno": error.errno}
+    return {"size_bytes": got, "errno": 0}
+
+
+def close(number: int) -> dict[str, Any]:
+    _held.pop(number).close()
+    return {}
+
+
+def listen(port: int, family: int = socket.AF_INET) -> dict[str, Any]:
+    """Serve at `port`: each connection gets back what it sends."""
+    server = socket.socket(family)
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    server.bind(("", port))
+    server.listen(256)
+    threading.Thread(target=_serve, args=(server,), daemon=True).start()
+    return {}
+
+
+def _serve(server: socket.socket) -> None:
+    while True:
+        connection, _ = server.accept()
+        threading.Thread(target=_echo, args=(connection,), daemon=True).start()
+
+
+def _echo(connection: socket.socket) -> None:
+    with connection:
+        connection.sendall(_read_all(connection))
+
+
+def udp_exchange(address: str, port: int, sizes: list[int], timeout_s: float = 10) -> dict[str, Any]:
+    """Send datagrams and wait for the same to come back; how many did, or the error number."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    right = 0
+    with socket.socket(family, socket.SOCK_DGRAM) as own:
+        own.settimeout(timeout_s)
+        own.connect((address, port))
+        try:
+            for seed, size_bytes in enumerate(sizes):
+                own.send(content(seed, size_bytes))
+                right += own.recv(65535) == content(seed, size_bytes)
+        except TimeoutError:
+            return {"right": right, "errno": -1}
+        except OSError as error:
+            return {"right": right, "errno": error.errno}
+    return {"right": right, "errno": 0}
+
+
+def udp_listen(port: int) -> dict[str, Any]:
+    """Send every datagram to `port` back."""
+    own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    own.bind(("", port))
+
+    def serve() -> None:
+        while True:
+            data, client = own.recvfrom(65535)
+            own.sendto(data, client)
+
+    threading.Thread(target=serve, daemon=True).start()
+    return {}
+
+
+def run(command: list[str]) -> dict[str, Any]:
+    """Run a program here; its status and output."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
+    return {"status": done.returncode, "output": done.stdout + done.stderr}
+
+
+COMMANDS = {
+    command.__name__: command
+    for command in (
+        exchange, many, connect, hold, reset, fill, shut, write, read, close, listen, udp_exchange,
+        udp_listen, run,
+    )
+}  # fmt: skip
+
+
+def main() -> None:
+    options = json.loads(sys.argv[2])
+    control = socket.socket(fileno=int(sys.argv[1]))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "unshare")
+    tap = make_tap(options["offloads"])
+    configure(options["mtu_bytes"], options["mac"])
+    socket.send_fds(control, [b"tap"], [tap])
+    os.close(tap)
+    lines = control.makefile("rw", encoding="utf-8")
+    for line in lines:
+        request = json.loads(line)
+        try:
+            answer = COMMANDS[request.pop("do")](**request)
+        except Exception as error:
+            answer = {"failed": f"{type(error).__name__}: {error}"}
+        lines.write(json.dumps(answer) + "\n")
+        lines.flush()
+
+
+if __name__ == "__main__":
+    main()
