@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 
 import pytest
@@ -79,3 +80,49 @@ def test_a_view_outlives_close() -> None:
     memory.close()
     view[:] = b"safe"
     assert bytes(view) == b"safe"
+
+
+def file_of(content: bytes) -> int:
+    fd = os.memfd_create("memory")
+    os.write(fd, content)
+    return fd
+
+
+def test_a_mapped_file_is_read_but_never_written() -> None:
+    content = b"abc".ljust(3 * 4096, b"x")
+    fd = file_of(content)
+    with GuestMemory(BASE, 3 * 4096) as memory:
+        memory.write(BASE, b"gone")
+        memory.map_file(fd, "name")
+        assert (bytes(memory.buffer), memory.mapped_from) == (content, "name")
+        memory.write(BASE + 4096, b"new")
+        assert os.pread(fd, 3, 4096) == b"xxx"
+        memory.clear()
+        assert (bytes(memory.buffer), memory.mapped_from) == (bytes(3 * 4096), None)
+    os.close(fd)
+
+
+def test_a_file_of_another_size_is_refused() -> None:
+    fd = file_of(b"x" * 4096)
+    with GuestMemory(BASE, 2 * 4096) as memory, pytest.raises(HostError, match="another size"):
+        memory.map_file(fd, "name")
+    os.close(fd)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others do not tell which pages were written")
+@pytest.mark.parametrize("mapped", [False, True])
+def test_which_pages_were_written_is_known(mapped: bool) -> None:
+    pages = 70_000  # more than are asked for at once
+    fd = os.memfd_create("memory")
+    os.truncate(fd, pages * 4096)
+    with GuestMemory(BASE, pages * 4096) as memory:
+        if mapped:
+            memory.map_file(fd, "name")
+        assert bytes(memory.buffer[:4096]) == bytes(4096)
+        for number in (3, 4, 65535, 65536, pages - 1):
+            memory.write(BASE + number * 4096 + 7, b"x")
+        found = {number for run in memory.changed_pages() for number in run}
+        # A page of zeroes that was only read may count as written where RAM is no file.
+        assert found - {0} == {3, 4, 65535, 65536, pages - 1}
+        assert not mapped or 0 not in found
+    os.close(fd)

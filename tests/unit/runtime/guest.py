@@ -31,7 +31,8 @@ class GuardedRam:
     def __init__(self, size_bytes: int = RAM_BYTES, base: int = BASE) -> None:
         self.base = base
         self.size_bytes = size_bytes
-        self._mapping = mmap.mmap(-1, size_bytes + 2 * GUARD_BYTES)
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        self._mapping = mmap.mmap(-1, size_bytes + 2 * GUARD_BYTES, flags=flags)
         start = ctypes.addressof(ctypes.c_char.from_buffer(self._mapping))
         self.host_address = start + GUARD_BYTES
         self._all = memoryview(self._mapping)
