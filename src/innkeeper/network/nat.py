@@ -145,6 +145,11 @@ class UserNet:
         return tuple(self._egress.refusals.entries)
 
     @property
+    def buffered_bytes(self) -> int:
+        """What all TCP connections together hold, in both directions."""
+        return self._tcp.budget.used_bytes
+
+    @property
     def forwards(self) -> tuple[Forward, ...]:
         return self._forwards.list()
 

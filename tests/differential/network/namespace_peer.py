@@ -19,6 +19,8 @@ import struct
 import subprocess
 import sys
 import threading
+import time
+from pathlib import Path
 from typing import Any
 
 CLONE_NEWNET = 0x4000_0000
@@ -41,6 +43,9 @@ def make_tap(offloads: bool) -> int:
 
 def configure(mtu_bytes: int, mac: str) -> None:
     """The addresses that DHCP and SLAAC would give. SLAAC does its own part."""
+    # The cable has two ends: nobody else can have our addresses.
+    Path("/proc/sys/net/ipv6/conf/default/accept_dad").write_text("0")
+    Path("/proc/sys/net/ipv6/conf/tap0/accept_dad").write_text("0")
     for line in (
         "link set lo up",
         f"link set tap0 address {mac} mtu {mtu_bytes} up",
@@ -65,9 +70,7 @@ def _read_all(connection: socket.socket) -> bytes:
     return b"".join(parts)
 
 
-def exchange(
-    address: str, port: int, seed: int, size_bytes: int
-) -> dict[str, Any]:
+def exchange(address: str, port: int, seed: int, size_bytes: int) -> dict[str, Any]:
     """Send bytes, close that half, read to the end; the digest of what was read."""
     with _connect(address, port) as connection:
         sender = threading.Thread(target=_send_and_shut, args=(connection, content(seed, size_bytes)))
@@ -180,13 +183,25 @@ def listen(port: int, family: int = socket.AF_INET) -> dict[str, Any]:
     server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     server.bind(("", port))
     server.listen(256)
+    _accepted[port] = threading.Semaphore(0)
     threading.Thread(target=_serve, args=(server,), daemon=True).start()
+    return {}
+
+
+_accepted: dict[int, threading.Semaphore] = {}
+
+
+def wait_accepted(port: int) -> dict[str, Any]:
+    """Wait until one more connection to the server at `port` has come than was waited for."""
+    if not _accepted[port].acquire(timeout=TIMEOUT_S):
+        raise TimeoutError("no connection came")
     return {}
 
 
 def _serve(server: socket.socket) -> None:
     while True:
         connection, _ = server.accept()
+        _accepted[connection.getsockname()[1]].release()
         threading.Thread(target=_echo, args=(connection,), daemon=True).start()
 
 
@@ -227,6 +242,35 @@ def udp_listen(port: int) -> dict[str, Any]:
     return {}
 
 
+def ping(address: str, size_bytes: int) -> dict[str, Any]:
+    """Send an ICMP echo request; whether its reply came and has the same bytes. Our own headers: no ping(8)."""
+    is_v6 = ":" in address
+    family = socket.AF_INET6 if is_v6 else socket.AF_INET
+    protocol = socket.IPPROTO_ICMPV6 if is_v6 else socket.IPPROTO_ICMP
+    request, reply = (128, 129) if is_v6 else (8, 0)
+    Path("/proc/sys/net/ipv4/ping_group_range").write_text("0 0")
+    with socket.socket(family, socket.SOCK_DGRAM, protocol) as own:
+        own.settimeout(TIMEOUT_S)
+        own.connect((address, 0))
+        data = content(1, size_bytes)
+        own.send(struct.pack("!BBHHH", request, 0, 0, 0, 77) + data)
+        answer = own.recv(65535)
+    return {"right": answer[0] == reply and answer[6:8] == b"\0\x4d" and answer[8:] == data}
+
+
+def wait_ipv6() -> dict[str, Any]:
+    """Wait until the kernel has made an address from the router's prefix, and a route."""
+    until_s = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < until_s:
+        for line in Path("/proc/net/if_inet6").read_text().splitlines():
+            # Address, index, prefix length, scope (0: global), flags (0x40: tentative), device.
+            words = line.split()
+            if words[5] == "tap0" and words[3] == "00" and not int(words[4], 16) & 0x40:
+                return {}
+        time.sleep(0.02)
+    raise TimeoutError("no IPv6 address came")
+
+
 def run(command: list[str]) -> dict[str, Any]:
     """Run a program here; its status and output."""
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
@@ -236,8 +280,8 @@ def run(command: list[str]) -> dict[str, Any]:
 COMMANDS = {
     command.__name__: command
     for command in (
-        exchange, many, connect, hold, reset, fill, shut, write, read, close, listen, udp_exchange,
-        udp_listen, run,
+        exchange, many, connect, hold, reset, fill, shut, write, read, close, listen, wait_accepted, udp_exchange,
+        udp_listen, ping, wait_ipv6, run,
     )
 }  # fmt: skip
 

@@ -30,9 +30,7 @@ _HELD_NS = 3_000_000
 class Weather:
     """What may happen to a frame on its way, each with its probability."""
 
-    def __init__(
-        self, rng: random.Random, *, lost: float = 0, doubled: float = 0, late: float = 0
-    ) -> None:
+    def __init__(self, rng: random.Random, *, lost: float = 0, doubled: float = 0, late: float = 0) -> None:
         self._rng, self._lost, self._doubled, self._late = rng, lost, doubled, late
 
     def passes(self) -> int:
