@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A cable between the kernel in a namespace (namespace_peer) and our NAT, which may lose, double and reorder."""
+"""A cable between a kernel in a namespace and our NAT, which may lose, double and reorder frames."""
 
 from __future__ import annotations
 
@@ -127,9 +127,10 @@ class TapGuest:
         self.loop = IoLoop(self.lock, HostClock(), self.errors.append)
         ours, theirs = socket.socketpair()
         options = {"mtu_bytes": mtu_bytes, "offloads": offloads, "mac": GUEST_MAC}
-        program = Path(__file__).with_name("namespace_peer.py")
+        program = "tests.differential.network.namespace_peer"
         self._process = subprocess.Popen(
-            [sys.executable, str(program), str(theirs.fileno()), json.dumps(options)],
+            [sys.executable, "-m", program, str(theirs.fileno()), json.dumps(options)],
+            cwd=Path(__file__).parents[3],
             pass_fds=[theirs.fileno()],
         )
         theirs.close()

@@ -16,7 +16,7 @@ from innkeeper.network.forwards import Forward
 from innkeeper.network.limits import Limits
 from innkeeper.network.nat import UserNet
 from innkeeper.network.policy import Policy
-from tests.differential.network.namespace_peer import content
+from tests.differential.network.guest_commands import content
 from tests.differential.network.servers import Server, echo, read_all
 from tests.differential.network.tap_link import TapGuest, Weather
 
