@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The synchronous client. `innkeeper.client.aio` has the same names, with `await`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from innkeeper.api import models
+from innkeeper.api.frames import FrameKind
+from innkeeper.client import calls, wire
+from innkeeper.client.endpoint import Endpoint
+from innkeeper.client.requests import create_request, finish_error, reached, update_request
+from innkeeper.client.streams import Stream
+from innkeeper.client.transport import Transport
+from innkeeper.errors import HostError
+
+OnProgress = Callable[[models.Operation], None]
+POLL_S, QUIET_POLL_S = 0.5, 30.0
+WAIT_STEP_S = 60.0
+
+
+class Client:
+    """A connection to a hypervisor, made by `innkeeper.connect()`. Methods raise `innkeeper.errors`."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._transport = Transport(endpoint)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the hypervisor, which goes on, as its VMs do."""
+
+    def info(self) -> models.Info:
+        """The hypervisor itself."""
+        return self._transport.send(calls.get_info())
+
+    def stop_hypervisor(self) -> models.Info:
+        """End the hypervisor. VMs run on, and the next one adopts them."""
+        return self._transport.send(calls.stop_hypervisor())
+
+    def vms(self, labels: Sequence[str] = ()) -> list[Vm]:
+        """Every VM with all of `labels` (`name` or `name=value`), the oldest first."""
+        return [Vm(self, info) for info in self._transport.send(calls.list_vms(labels))]
+
+    def vm(self, reference: str) -> Vm:
+        """The VM with this name or id. NotFoundError if there is none."""
+        return Vm(self, self._transport.send(calls.get_vm(reference)))
+
+    def create(
+        self, image: str | None = None, *, on_progress: OnProgress | None = None, **settings: Any
+    ) -> Vm:
+        """Make a VM and start it. `settings`: the fields of `innkeeper.api.models.VmCreate`."""
+        request = create_request(image, settings)
+        operation = self.finish(self._transport.send(calls.create_vm(request, POLL_S)), on_progress)
+        return self.vm(operation.vms[0])
+
+    def snapshots(self, vm: str | None = None) -> list[Snapshot]:
+        """Snapshots, of one VM or of all, the oldest first."""
+        return [Snapshot(self, info) for info in self._transport.send(calls.list_snapshots(vm))]
+
+    def snapshot(self, reference: str) -> Snapshot:
+        """The snapshot with this name or id."""
+        return Snapshot(self, self._transport.send(calls.get_snapshot(reference)))
+
+    def operations(self) -> list[models.Operation]:
+        """What is done and was done lately, the newest first."""
+        return self._transport.send(calls.list_operations())
+
+    def past_events(self, after: int = 0, limit: int = 1000, vm: str | None = None) -> list[models.Event]:
+        """What happened since event number `after`."""
+        return self._transport.send(calls.list_events(after, limit, vm))
+
+    def events(self, after: int | None = None) -> Iterator[models.Event]:
+        """What happens from now on, or since event number `after`; without end."""
+        with self.open_stream("events/stream", {} if after is None else {"after": after}) as stream:
+            for message in stream.messages():
+                yield wire.read_event(message)
+
+    def import_file(
+        self, parts: Iterable[bytes], name: str | None = None, on_progress: OnProgress | None = None
+    ) -> Vm | Snapshot:
+        """Make a VM or snapshot of what `Vm.export` or `Snapshot.export` gave."""
+        operation = self.finish(self._transport.upload(calls.import_file(name), parts), on_progress)
+        return self.vm(operation.vms[0]) if operation.vms else self.snapshot(operation.snapshot or "")
+
+    def finish(self, operation: models.Operation, on_progress: OnProgress | None = None) -> models.Operation:
+        """Wait until `operation` has ended, and raise its error. `on_progress` sees how far it is."""
+        while operation.state == "running":
+            if on_progress is not None:
+                on_progress(operation)
+            wait_s = QUIET_POLL_S if on_progress is None else POLL_S
+            operation = self._transport.send(calls.get_operation(operation.id, wait_s))
+        if operation.state == "failed":
+            raise finish_error(operation)
+        return operation
+
+    def send(self, call: calls.Call[calls.T]) -> calls.T:
+        """One request."""
+        return self._transport.send(call)
+
+    def download(self, call: calls.Call[bytes]) -> Iterator[bytes]:
+        """One request that is answered with bytes."""
+        return self._transport.download(call)
+
+    def open_stream(self, path: str, query: Mapping[str, Any] | None = None) -> Stream:
+        """A WebSocket below the API's root."""
+        from innkeeper.client.sockets import connect
+
+        return Stream(connect(self._transport.endpoint, path, query or {}))
+
+
+class Vm:
+    """A VM. `info` is how it was when it was last looked at."""
+
+    def __init__(self, client: Client, info: models.Vm) -> None:
+        self._client = client
+        self.info = info
+
+    @property
+    def id(self) -> str:
+        return self.info.id
+
+    @property
+    def name(self) -> str:
+        return self.info.name
+
+    @property
+    def state(self) -> models.VmState:
+        return self.info.state
+
+    def refresh(self) -> models.Vm:
+        """Look at it again."""
+        self.info = self._client.send(calls.get_vm(self.id))
+        return self.info
+
+    def start(self) -> None:
+        """Start it; returns when its VMM answers, `wait` waits for the guest."""
+        self._do(calls.start_vm(self.id, POLL_S))
+
+    def stop(self, *, force: bool = False, timeout_s: float = 30.0) -> None:
+        """Ask the guest to power off, and end it after `timeout_s`; at once with `force`."""
+        self._do(calls.stop_vm(self.id, models.VmStop(force=force, timeout_s=timeout_s), POLL_S))
+
+    def restart(self, *, force: bool = False, timeout_s: float = 30.0) -> None:
+        """Stop it and start it again."""
+        self._do(calls.restart_vm(self.id, models.VmStop(force=force, timeout_s=timeout_s), POLL_S))
+
+    def pause(self) -> None:
+        """Let it stand still."""
+        self._do(calls.pause_vm(self.id, POLL_S))
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._do(calls.resume_vm(self.id, POLL_S))
+
+    def remove(self, *, force: bool = False) -> None:
+        """Remove it with its own disks; with `force` also if it runs."""
+        self._client.finish(self._client.send(calls.remove_vm(self.id, force, POLL_S)))
+
+    def update(self, **changes: Any) -> models.Vm:
+        """Change it. `changes`: the fields of `innkeeper.api.models.VmUpdate`."""
+        self.info = self._client.send(calls.update_vm(self.id, update_request(changes)))
+        return self.info
+
+    def wait(self, state: models.WaitState = "ready", timeout_s: float = 60.0) -> models.Vm:
+        """Wait for a state. HostError if it takes longer, or the VM cannot come to it any more."""
+        left_s = timeout_s
+        while True:
+            step_s = min(left_s, WAIT_STEP_S)
+            self.info = self._client.send(calls.wait_vm(self.id, state, step_s))
+            left_s -= step_s
+            if reached(self.info, state, timeout_s, is_over=left_s <= 0):
+                return self.info
+
+    def clone(self, name: str | None = None, *, start: bool = False) -> Vm:
+        """A new VM like this one, which is stopped, with copies of its own disks."""
+        request = models.VmClone(name=name, start=start)
+        return self._made(calls.clone_vm(self.id, request, POLL_S))[0]
+
+    def fork(
+        self, count: int = 1, *, names: Sequence[str] = (), labels: Mapping[str, str] | None = None
+    ) -> list[Vm]:
+        """Running copies of this VM, which runs on; each with an identity of its own."""
+        given = None if labels is None else dict(labels)
+        request = models.VmFork(count=count, names=list(names), labels=given)
+        return self._made(calls.fork_vm(self.id, request, POLL_S))
+
+    def snapshot(self, name: str | None = None, on_progress: OnProgress | None = None) -> Snapshot:
+        """Take a snapshot; the VM goes on meanwhile."""
+        operation = self._client.send(calls.take_snapshot(self.id, models.SnapshotCreate(name=name), POLL_S))
+        return self._client.snapshot(self._client.finish(operation, on_progress).snapshot or "")
+
+    def logs(
+        self, source: models.LogSource = "console", *, tail_bytes: int = 1 << 20, follow: bool = False
+    ) -> Iterator[bytes]:
+        """What the guest printed on its console, or its VMM's messages; with `follow` until it ends."""
+        return self._client.download(calls.read_logs(self.id, source, tail_bytes, follow))
+
+    def export(self) -> Iterator[bytes]:
+        """The VM as one file, in parts; it has to be stopped."""
+        return self._client.download(calls.export_vm(self.id))
+
+    def exec(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        env: Mapping[str, str] | None = None,
+        cwd: str = "",
+        user: str = "",
+        timeout_s: float = 0.0,
+    ) -> wire.ExecResult:
+        """Run a command in the running guest, and return what it wrote and how it ended."""
+        request = models.ExecRequest(
+            argv=list(argv), env=dict(env or {}), cwd=cwd, user=user, timeout_s=timeout_s
+        )
+        with self.open_exec(request) as stream:
+            threading.Thread(target=stream.send_all, args=(stdin,), daemon=True).start()
+            parts: dict[FrameKind, bytearray] = {FrameKind.STDOUT: bytearray(), FrameKind.STDERR: bytearray()}
+            for output in stream.outputs():
+                if output.kind == FrameKind.EXIT:
+                    stdout, stderr = (bytes(part) for part in parts.values())
+                    return wire.ExecResult(stdout, stderr, output.status)
+                parts[output.kind] += output.data
+        raise HostError("the command was cut off", "see inn logs")
+
+    def open_exec(self, request: models.ExecRequest) -> Stream:
+        """Run a command, with its streams as they come."""
+        stream = self._client.open_stream(f"vms/{self.id}/exec")
+        stream.send_request(request)
+        return stream
+
+    def console(self, *, history: bool = True) -> Stream:
+        """Attach to the console; others may be attached, too."""
+        return self._client.open_stream(f"vms/{self.id}/console", {"history": history})
+
+    def _do(self, call: calls.Call[models.Operation]) -> None:
+        self._client.finish(self._client.send(call))
+        self.refresh()
+
+    def _made(self, call: calls.Call[models.Operation]) -> list[Vm]:
+        operation = self._client.finish(self._client.send(call))
+        return [self._client.vm(vm) for vm in operation.vms]
+
+
+class Snapshot:
+    """A snapshot of a VM."""
+
+    def __init__(self, client: Client, info: models.Snapshot) -> None:
+        self._client = client
+        self.info = info
+
+    @property
+    def id(self) -> str:
+        return self.info.id
+
+    @property
+    def name(self) -> str:
+        return self.info.name
+
+    def restore(
+        self, name: str | None = None, *, in_place: bool = False, labels: Mapping[str, str] | None = None
+    ) -> Vm:
+        """Go on from it: as a new VM, or in the place of the one that it is of."""
+        given = None if labels is None else dict(labels)
+        request = models.SnapshotRestore(name=name, in_place=in_place, labels=given)
+        operation = self._client.finish(self._client.send(calls.restore_snapshot(self.id, request, POLL_S)))
+        return self._client.vm(operation.vms[0])
+
+    def remove(self) -> None:
+        """Remove it."""
+        self._client.finish(self._client.send(calls.remove_snapshot(self.id, POLL_S)))
+
+    def export(self) -> Iterator[bytes]:
+        """The snapshot as one file, in parts."""
+        return self._client.download(calls.export_snapshot(self.id))
