@@ -2,8 +2,8 @@
 """Innkeeper: a hypervisor in Python that runs real Linux virtual machines.
 
 `Machine` runs one VM, `Result` is what a command in it answered. `connect` and `connect_async` reach the
-hypervisor, which keeps many. All are loaded when first used, so that importing the package (for its errors, say)
-costs nothing.
+hypervisor, which keeps many. All are loaded when first used, so that importing the package (for its errors,
+say) costs nothing.
 """
 
 from __future__ import annotations
