@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the user types on the console: the way out, and which of the guest's consoles gets it."""
+"""What the user types on the console: which of the guest's consoles gets it."""
 
 from __future__ import annotations
 
@@ -9,40 +9,8 @@ from innkeeper.devices.uart import Uart
 from innkeeper.devices.virtio.console_port import ConsolePort
 from innkeeper.machine.firmware_console import FirmwareConsole
 
-ESCAPE = 0x1D
-"""Ctrl-]"""
-QUIT = ord("q")
 END_OF_TRANSMISSION = b"\x04"
 """Ctrl-D, sent when standard input ends."""
-
-
-class EscapeFilter:
-    """Takes `Ctrl-] q` out of what is typed. `Ctrl-] Ctrl-]` sends one Ctrl-]; other pairs pass."""
-
-    def __init__(self, leave: Callable[[], None]) -> None:
-        self._leave = leave
-        self._escaped = False
-
-    def feed(self, data: bytes) -> bytes:
-        """What of `data` is for the guest."""
-        if not self._escaped and ESCAPE not in data:
-            return data
-        result = bytearray()
-        for byte in data:
-            if not self._escaped:
-                if byte == ESCAPE:
-                    self._escaped = True
-                else:
-                    result.append(byte)
-                continue
-            self._escaped = False
-            if byte == QUIT:
-                self._leave()
-                break
-            result.append(ESCAPE)
-            if byte != ESCAPE:
-                result.append(byte)
-        return bytes(result)
 
 
 class ConsoleInput:

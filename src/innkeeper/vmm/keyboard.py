@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from innkeeper.host.terminal import is_terminal
+from innkeeper.host.terminal_escape import EscapeFilter
 from innkeeper.vmm import session as vm
-from innkeeper.vmm.console import END_OF_TRANSMISSION, ConsoleInput, EscapeFilter
+from innkeeper.vmm.console import END_OF_TRANSMISSION, ConsoleInput
 from innkeeper.vmm.streams import InputStream
 
 PATIENCE_NS = 10_000_000_000

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from innkeeper.vmm.console import EscapeFilter
+from innkeeper.host.terminal_escape import EscapeFilter
 
 
 @pytest.mark.parametrize(
