@@ -100,6 +100,10 @@ class HeaderWriter:
         self._prefix = ethernet.HEADER.pack(target_mac, ethernet.GATEWAY_MAC, ethertype) + first
         self.tcp_start = self.size_bytes - TCP_HEADER_BYTES
 
+    def aim(self, target_mac: bytes) -> None:
+        """From now on send to `target_mac`."""
+        self._prefix = target_mac + self._prefix[len(target_mac) :]
+
     @classmethod
     def answering(cls, target_mac: bytes, key: bytes) -> HeaderWriter:
         """For segments against those whose addresses and ports, source first, are `key`."""

@@ -76,6 +76,8 @@ class TcpOutput:
             return False
         frame = bytearray(self._headers.size_bytes) + options
         if flags & TCP_SYN:
+            # The guest may have been heard of since the last try.
+            self._headers.aim(self._link.guest_mac)
             window = self.told_window_bytes = min(self._receiver.window_bytes, _WINDOW_FIELD_MAX)
         else:
             window = self._window()

@@ -14,7 +14,7 @@ from innkeeper.machine.io_loop import IoLoop
 from innkeeper.network.nat import UserNet
 from innkeeper.network.policy import Policy
 from tests.differential.network.servers import Server, UdpEcho, echo
-from tests.differential.network.tap_link import TapGuest
+from tests.differential.network.tap_link import GUEST_MAC, TapGuest
 from tests.oracle.fixtures import unavailable
 
 OPEN_TO_HOST = Policy.parse(allow=["host"])
@@ -33,7 +33,7 @@ def make_guest() -> Iterator[Callable[..., TapGuest]]:
     guests: list[TapGuest] = []
 
     def make_net(loop: IoLoop) -> UserNet:
-        return UserNet(loop, policy=OPEN_TO_HOST)
+        return UserNet(loop, policy=OPEN_TO_HOST, guest_mac=GUEST_MAC)
 
     def make(**options: Any) -> TapGuest:
         guests.append(TapGuest(options.pop("make", make_net), **options))

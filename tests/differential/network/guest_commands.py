@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the process in the namespace (namespace_peer) can be told to do: each command gives what JSON can hold."""
+"""What the process in the namespace (namespace_peer) can be told to do; the answers go into JSON."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from innkeeper.host.clock import HostClock
 from innkeeper.machine.io_loop import IoLoop
 from innkeeper.network.nat import UserNet
 
-GUEST_MAC = "52:54:00:12:34:56"
+GUEST_MAC = bytes.fromhex("525400123456")
 _HEADER = struct.Struct("<BBHHHHH")
 _NEEDS_CHECKSUM, _DATA_VALID = 1, 2
 _READS_MAX = 64
@@ -126,7 +126,7 @@ class TapGuest:
         self.lock = threading.RLock()
         self.loop = IoLoop(self.lock, HostClock(), self.errors.append)
         ours, theirs = socket.socketpair()
-        options = {"mtu_bytes": mtu_bytes, "offloads": offloads, "mac": GUEST_MAC}
+        options = {"mtu_bytes": mtu_bytes, "offloads": offloads, "mac": GUEST_MAC.hex(":")}
         program = "tests.differential.network.namespace_peer"
         self._process = subprocess.Popen(
             [sys.executable, "-m", program, str(theirs.fileno()), json.dumps(options)],
