@@ -150,6 +150,11 @@ class UserNet:
         return self._tcp.budget.used_bytes
 
     @property
+    def reassembling(self) -> int:
+        """Datagrams of which some fragments have come."""
+        return len(self._reassembly)
+
+    @property
     def forwards(self) -> tuple[Forward, ...]:
         return self._forwards.list()
 
