@@ -137,10 +137,13 @@ class Board:
             )
             for number, disk in enumerate(peripherals.disks)
         ]
+        io = self._around.io
         devices.append(self.console)
         devices.append(VirtioEntropy(memory, peripherals.read_entropy))
         devices += [
-            VirtioNet(memory, card.connect(self._around.io), mac=card.mac, mtu_bytes=card.mtu_bytes)
+            VirtioNet(
+                memory, card.connect(io), mac=card.mac, mtu_bytes=card.mtu_bytes, io_sleeps=lambda: io.sleeps
+            )
             for card in peripherals.net_cards
         ]
         if len(devices) > len(board.VIRTIO):

@@ -20,7 +20,10 @@ from innkeeper.machine.clock import Clock
 
 Work = Callable[[], None]
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+_CHANGES_COUNT_AT_ONCE = hasattr(selectors, "EpollSelector")
+"""Whether a selector that waits notices what is registered with it meanwhile."""
 _SLEEP_MAX_S = 3600.0
+_NEVER_NS = 1 << 63
 _CANCELLED_MIN = 64
 """So many cancelled timers are kept before it is looked whether they are most of all."""
 
@@ -64,6 +67,8 @@ class IoLoop:
         """Descriptors that are always ready and cannot be waited for: regular files, /dev/null."""
         self._selector: selectors.BaseSelector | None = None
         self._sleeping = False
+        self._sleep_until_ns = _NEVER_NS
+        """The timer that ends its sleep; later ones need not wake it."""
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._open_pipe()
@@ -83,8 +88,14 @@ class IoLoop:
         timer = Timer(self, work)
         with self._timers_lock:
             heapq.heappush(self._timers, (deadline_ns, next(self._numbers), timer))
-        self._wake()
+        if deadline_ns < self._sleep_until_ns:
+            self._wake()
         return timer
+
+    @property
+    def sleeps(self) -> bool:
+        """Whether the thread has nothing to do: to wake it costs more than a little work."""
+        return self._sleeping
 
     def add_reader(self, fd: int, ready: Work) -> None:
         """Call `ready` whenever `fd` can be read without waiting, until `remove_reader`. Lock held.
@@ -211,6 +222,7 @@ class IoLoop:
 
     def _turn(self, selector: selectors.BaseSelector) -> None:
         """Wait until there is something to do, and do all of it once."""
+        self._sleep_until_ns = _NEVER_NS
         self._sleeping = True
         events = selector.select(self._timeout_s())
         self._sleeping = False
@@ -246,6 +258,7 @@ class IoLoop:
             deadline_ns = self._timers[0][0]
         except IndexError:
             return None
+        self._sleep_until_ns = deadline_ns
         return min(max(0, deadline_ns - self.clock.now_ns()) / 1e9, _SLEEP_MAX_S)
 
     def _watch(self, fd: int) -> None:
@@ -267,7 +280,9 @@ class IoLoop:
         except PermissionError:
             # epoll refuses what never makes anybody wait.
             self._always.add(fd)
+            self._wake()
         except (OSError, ValueError, KeyError):
             self._readers.pop(fd, None)
             self._writers.pop(fd, None)
-        self._wake()
+        if not _CHANGES_COUNT_AT_ONCE:
+            self._wake()

@@ -9,6 +9,7 @@ Spec: virtio-1.3 5.1 "Network Device".
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
 from innkeeper.devices.ports import GuestMemory
 from innkeeper.devices.virtio.device import VirtioDevice
@@ -56,6 +57,10 @@ __all__ = ["LoopbackNet", "NetBackend", "NetState", "NullNet", "VirtioNet"]
 
 BATCH_BYTES_MAX = 512 << 10
 """After so much from the guest its backend gets it, and others get the machine's lock."""
+INLINE_BYTES_MAX = 2048
+"""A frame of this size a hart may send by itself,"""
+INLINE_AFTER = 8
+"""but so many times after a larger one came or went it does not: a stream of data needs both threads."""
 
 _QUEUE_SIZE = 256
 _RECEIVE, _TRANSMIT, _CONTROL = 0, 1, 2
@@ -83,7 +88,13 @@ class VirtioNet(VirtioDevice):
     state: NetState
 
     def __init__(
-        self, memory: GuestMemory, backend: NetBackend, *, mac: bytes, mtu_bytes: int = 1500
+        self,
+        memory: GuestMemory,
+        backend: NetBackend,
+        *,
+        mac: bytes,
+        mtu_bytes: int = 1500,
+        io_sleeps: Callable[[], bool] = lambda: False,
     ) -> None:
         if len(mac) != 6 or mac[0] & 1:
             raise ValueError(f"{mac.hex(':')} is not the unicast address of a network card")
@@ -91,8 +102,11 @@ class VirtioNet(VirtioDevice):
             raise ValueError(f"an MTU of {mtu_bytes} bytes is outside {NET_MTU_MIN_BYTES}..65535")
         self._backend = backend
         self._mac, self._mtu_bytes = mac, mtu_bytes
+        self._io_sleeps = io_sleeps
         self._served_soon = [False, False]
         self._signal_soon = False
+        self._inline = False
+        self._little = 0
         super().__init__(memory, [_QUEUE_SIZE] * 3, _FEATURES)
         backend.attach(self)
 
@@ -133,10 +147,17 @@ class VirtioNet(VirtioDevice):
         self.state.guest_offloads = self.state.driver_features & _GUEST_OFFLOADS
 
     def notify(self, queue_index: int) -> None:
-        """Serve the queue, on the I/O thread where there is one: a hart does not wait for the network."""
+        """Serve the queue, on the I/O thread where there is one: a hart does not wait for the network.
+
+        Unless that thread sleeps: to wake it would take the hart longer than to send the one small frame that
+        most often is all there is, and the answer would come later too.
+        """
         if self._defer is None or queue_index not in (_RECEIVE, _TRANSMIT):
             super().notify(queue_index)
         elif not self._served_soon[queue_index]:
+            if queue_index == _TRANSMIT and self._may_send_inline():
+                self._serve_inline()
+                return
             self._served_soon[queue_index] = True
             self._defer(self._serve_transmit if queue_index == _TRANSMIT else self._serve_receive)
 
@@ -171,6 +192,8 @@ class VirtioNet(VirtioDevice):
         if not self.live or not state.link_up or size_bytes > FRAME_BYTES_MAX:
             state.received_dropped_frames += 1
             return True
+        if size_bytes > INLINE_BYTES_MAX:
+            self._little = 0
         try:
             outcome = self._deliver(frame, size_bytes)
         except GuestError as error:
@@ -186,6 +209,25 @@ class VirtioNet(VirtioDevice):
         return True
 
     # From the guest.
+
+    def _may_send_inline(self) -> bool:
+        """Whether one small frame is all there is to send; what makes no sense is left to who pops it."""
+        self._little += 1
+        if self._little <= INLINE_AFTER or not self._io_sleeps():
+            return False
+        try:
+            return self.live and self.queues[_TRANSMIT].is_short(INLINE_BYTES_MAX)
+        except GuestError:
+            return False
+
+    def _serve_inline(self) -> None:
+        self._inline = True
+        try:
+            super().notify(_TRANSMIT)
+        finally:
+            self._inline = False
+        if self._signal_soon:
+            self._signal_now()
 
     def _serve_transmit(self) -> None:
         self._served_soon[_TRANSMIT] = False
@@ -211,6 +253,8 @@ class VirtioNet(VirtioDevice):
                 state.sent_dropped_frames += 1
                 continue
             size_bytes = len(frame.data)
+            if size_bytes > INLINE_BYTES_MAX:
+                self._little = 0
             left_bytes -= size_bytes
             state.sent_frames += 1
             state.sent_bytes += size_bytes
@@ -302,7 +346,8 @@ class VirtioNet(VirtioDevice):
             self.signal(self.queues[_RECEIVE])
         elif not self._signal_soon:
             self._signal_soon = True
-            self._defer(self._signal_now)
+            if not self._inline:
+                self._defer(self._signal_now)
 
     def _signal_now(self) -> None:
         self._signal_soon = False

@@ -129,6 +129,14 @@ class Virtqueue:
         state.next_avail = (state.next_avail + 1) & 0xFFFF
         return chain
 
+    def is_short(self, limit_bytes: int) -> bool:
+        """Whether one buffer is available, and has at most `limit_bytes` to read. Raises as `pop` does."""
+        state = self.state
+        if self._pending() != 1:
+            return False
+        chain = self._read_chain(self._avail[2 + (state.next_avail & (state.size - 1))])
+        return sum(map(len, chain.readable)) <= limit_bytes
+
     def _pending(self) -> int:
         """How many buffers are available."""
         state = self.state

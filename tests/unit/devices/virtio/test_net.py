@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from innkeeper.devices.virtio.net import LoopbackNet, NullNet, VirtioNet
+from innkeeper.devices.virtio.net import INLINE_AFTER, INLINE_BYTES_MAX, LoopbackNet, NullNet, VirtioNet
 from innkeeper.devices.virtio.net_frame import FRAME_BYTES_MAX, Frame, Offloads
 from tests.unit.devices.virtio.driver import EVENT_IDX, INDIRECT_DESC, Driver, Ram, Segment
 
@@ -262,6 +262,47 @@ def test_a_hart_only_asks_and_the_io_thread_sends_in_batches_with_one_interrupt(
     assert wire.batches == [64, 36]
     assert driver.interrupt() == 1 and len(driver.queues[1].collect()) == 100
     assert driver.queues[1].avail_event() == 100, "idle again: to be told of the next one"
+
+
+def test_a_small_frame_is_sent_at_once_while_the_io_thread_sleeps_but_not_in_a_stream():
+    class Echo(Wire):
+        def send(self, frames) -> None:
+            super().send(frames)
+            self.port.receive(Frame(FRAME))
+
+    wire, later = Echo(), deque()
+    ram = Ram()
+    sleeping = True
+    device = VirtioNet(ram, wire, mac=MAC, io_sleeps=lambda: sleeping)
+    driver = Driver(ram, device, defer=later.append).start(0)
+
+    def send(frame: bytes) -> int:
+        """How many frames have reached the backend before anything else ran."""
+        driver.submit(0, Segment(room=1500))
+        before = len(wire.sent)
+        driver.submit(1, Segment(HEADER + frame))
+        at_once = len(wire.sent) - before
+        if at_once:
+            assert driver.interrupt() == 1, "the answer is told of without the I/O thread"
+        while later:
+            later.popleft()()
+        driver.interrupt()
+        assert len(wire.sent) == before + 1
+        return at_once
+
+    for _ in range(INLINE_AFTER):
+        send(FRAME)
+    assert send(FRAME) == 1
+    sleeping = False
+    assert send(FRAME) == 0
+    sleeping = True
+    assert send(FRAME) == 1
+    assert send(bytes(INLINE_BYTES_MAX + 1)) == 0
+    assert [send(FRAME) for _ in range(INLINE_AFTER + 1)] == [0] * INLINE_AFTER + [1]
+    driver.submit(1, Segment(HEADER[:5]))
+    while later:
+        later.popleft()()
+    assert driver.needs_reset
 
 
 def test_frames_of_one_turn_make_one_interrupt():
