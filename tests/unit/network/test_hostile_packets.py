@@ -31,9 +31,12 @@ LIMITS = Limits(udp_flows=8, tcp_connections=8, tcp_opening=8, reassembly_datagr
 PORTS = st.sampled_from([0, 1, 53, 67, 68, 546, 547, 1000, 65535])
 BYTES = st.binary(max_size=200)
 OURS4 = st.sampled_from([GATEWAY, DNS, "10.0.2.255", "255.255.255.255", "224.0.0.1", "127.0.0.1"])
-OURS6 = st.sampled_from(
-    [GATEWAY6, DNS6, "ff02::1", "ff02::2", "ff02::1:2", "fe80::2", "::1", "::ffff:127.0.0.1"]
+OURS6 = st.sampled_from([GATEWAY6, DNS6, "ff02::1", "ff02::1:2", "fe80::2", "::1", "::ffff:127.0.0.1"])
+DNS_FLAGS = st.sampled_from([0x0100, 0x8100, 0x2800])
+DNS_PIECES = st.sampled_from(
+    [b"\x01a", b"\x3fxyz", b"\0", b"\xc0\x0c", b"\xc0\xff", b"\0\x01\0\x01", b"\0\0\x29\x10\0", b"\xff"]
 )
+DHCP_OPTIONS = st.tuples(st.sampled_from([50, 53, 54, 55, 255]), st.binary(max_size=8))
 SOURCES4 = st.sampled_from([GUEST, "0.0.0.0", "10.0.2.2", "10.0.2.255", "8.8.8.8"])
 SOURCES6 = st.sampled_from([GUEST6, "::", "fe80::1", GATEWAY6, "2001:db8::1"])
 ENDS = st.one_of(st.tuples(SOURCES4, OURS4), st.tuples(SOURCES6, OURS6))
