@@ -288,6 +288,7 @@ def test_a_small_frame_is_sent_at_once_while_the_io_thread_sleeps_but_not_in_a_s
             later.popleft()()
         driver.interrupt()
         assert len(wire.sent) == before + 1
+        assert [len(queue.collect()) for queue in driver.queues] == [1, 1, 0]
         return at_once
 
     for _ in range(INLINE_AFTER):
