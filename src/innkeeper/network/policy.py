@@ -86,10 +86,10 @@ class Target:
         for known in _PROTOCOLS:
             if rest.startswith(known + ":"):
                 protocol, rest = known, rest[len(known) + 1 :]
-        host, ports = _split_ports(rest)
-        if protocol == "icmp" and ports:
-            raise ConfigError(f"{text!r} names a port, and ICMP has none", _SYNTAX)
         try:
+            host, ports = _split_ports(rest)
+            if protocol == "icmp" and ports:
+                raise ValueError("ICMP has no ports")
             parsed_ports = tuple(_port_range(part) for part in ports.split(",")) if ports else ()
             if host == "*":
                 return cls(ports=parsed_ports, protocol=protocol)
@@ -129,8 +129,10 @@ class Target:
 def _split_ports(text: str) -> tuple[str, str]:
     """Host and ports of `HOST[:PORTS]`; an IPv6 address with ports stands in brackets."""
     if text.startswith("["):
-        host, _, rest = text[1:].partition("]")
-        return host, rest.removeprefix(":")
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket or ":" not in host or (rest and not rest.startswith(":")):
+            raise ValueError("a bracket is not closed")
+        return host, rest[1:]
     if text.count(":") > 1:
         return text, ""
     host, _, ports = text.partition(":")

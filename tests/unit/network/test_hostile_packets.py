@@ -109,7 +109,7 @@ def hostile_frames(draw: st.DrawFn) -> Frame:
     st.booleans(),
     st.sampled_from([None, 0, 3]),
 )
-@settings(max_examples=400)
+@settings(max_examples=150)
 def test_nothing_escapes(batches: list[list[Frame]], offloads: bool, buffers: int | None) -> None:
     port = FakePort(offloads=Offloads(offloads, offloads, offloads))
     port.buffers = buffers
