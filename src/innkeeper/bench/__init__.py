@@ -17,11 +17,12 @@ from innkeeper.errors import ConfigError, HostError
 
 if TYPE_CHECKING:
     from innkeeper import images
+    from innkeeper.bench.network import NetworkReport
     from innkeeper.bench.profile import ProfileReport
     from innkeeper.bench.report import Report
     from innkeeper.bench.side import Side
 
-__all__ = ["measure", "measure_profile"]
+__all__ = ["measure", "measure_profile", "measure_user_network"]
 
 PEERS = ("qemu",)
 
@@ -45,22 +46,47 @@ def measure(
     from innkeeper.bench.programs import CROSS_COMPILER, require_program
     from innkeeper.bench.session import REPEATS, plan, rounds_of_boots, run_bench
 
-    if against is not None and against not in PEERS:
-        raise ConfigError(f"there is no peer {against!r}", f"choose from {', '.join(PEERS)}")
     require_program(CROSS_COMPILER)
     repeats = REPEATS if repeats is None else repeats
     rounds_of_boots(repeats, ())
-    peer: Side | None = None
-    if against == "qemu":
-        from innkeeper.bench.qemu import QemuSide
-
-        peer = QemuSide()
+    peer = _peer(against)
     sessions, notes = plan(only, _boot_files)
     native, why_not = _native_side()
     with ExitStack() as stack:
         ours, cold = _our_sides(engine, code_caches, stack)
         sides = Sides(ours, peer, cold, native)
         return run_bench(sides, sessions, repeats=repeats, notes=[*notes, *why_not], report=progress)
+
+
+def measure_user_network(
+    *,
+    against: str | None = None,
+    progress: Callable[[str, int, int], None] = lambda title, done, total: None,
+    repeats: int | None = None,
+    only: list[str] | None = None,
+) -> NetworkReport:
+    """Measure the user network between guest and host, of the peer too. Errors as of `measure`."""
+    from innkeeper.bench.network import REPEATS, measure_network, select
+    from innkeeper.bench.ours import InnkeeperSide
+
+    select(only)
+    sides: list[Side] = [InnkeeperSide()]
+    if peer := _peer(against):
+        sides.append(peer)
+    boot = _boot_files("small")
+    assert boot is not None, "the small image is built where it is missing"
+    repeats = REPEATS if repeats is None else repeats
+    return measure_network(sides, boot, repeats=repeats, only=only, report=progress)
+
+
+def _peer(against: str | None) -> Side | None:
+    if against is None:
+        return None
+    if against not in PEERS:
+        raise ConfigError(f"there is no peer {against!r}", f"choose from {', '.join(PEERS)}")
+    from innkeeper.bench.qemu import QemuSide
+
+    return QemuSide()
 
 
 def _our_sides(

@@ -25,6 +25,10 @@ def code_caches(*, cold: bool, warm: bool) -> tuple[Literal["cold", "warm"], ...
 
 def measure(parts: Parts, request: BenchRequest, as_json: bool, svg: Path | None = None) -> int:
     """Measure or profile, and print the table, or the rows as JSON; draw the speeds into the file `svg`."""
+    if request.what not in ("engine", "network"):
+        raise ConfigError(f"there is no benchmark {request.what!r}", "inn bench, or inn bench network")
+    if request.what == "network" and (request.profile or request.code_caches or svg is not None):
+        raise ConfigError("the network is measured as it is", "leave out --profile, --cold, --warm and --svg")
     if request.profile and request.against:
         raise ConfigError("a profile is of our own engine only", "leave out --against or --profile")
     if request.profile and request.code_caches:

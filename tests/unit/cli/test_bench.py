@@ -59,3 +59,11 @@ def test_a_profile_has_its_own_cache(capfd: pytest.CaptureFixture[str]) -> None:
 def test_a_profile_has_no_peer(capfd: pytest.CaptureFixture[str]) -> None:
     assert FakeHost().run("bench", "--profile", "--against", "qemu") == 2
     assert "--against" in capfd.readouterr().err
+
+
+def test_the_network_is_measured_instead() -> None:
+    host = FakeHost()
+    assert host.run("bench", "network", "--against", "qemu", "--only", "http1") == 0
+    assert host.bench_request == BenchRequest("qemu", ("http1",), what="network")
+    for wrong in (("nothing",), ("network", "--profile"), ("network", "--warm")):
+        assert host.run("bench", *wrong) == 2

@@ -150,15 +150,18 @@ class VirtioDevice:
 
     def notify(self, queue_index: int) -> None:
         """The driver says that a queue has new buffers."""
-        if queue_index >= len(self.queues):
-            return
+        if queue_index < len(self.queues):
+            self.serve_all(queue_index)
+
+    def serve_all(self, queue_index: int) -> None:
+        """Serve a queue until it is empty, one turn now and the rest later if the machine gave us `defer`."""
         while self.live:
             self._turn_over = False
             self.guarded(lambda: self.serve(queue_index))
             if not self._turn_over:
                 break
             if self._defer is not None:
-                self._defer(lambda: self.notify(queue_index))
+                self._defer(lambda: self.serve_all(queue_index))
                 break
 
     def acknowledge_interrupt(self, bits: int) -> None:

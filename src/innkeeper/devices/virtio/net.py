@@ -223,7 +223,7 @@ class VirtioNet(VirtioDevice):
     def _serve_inline(self) -> None:
         self._inline = True
         try:
-            super().notify(_TRANSMIT)
+            self.serve_all(_TRANSMIT)
         finally:
             self._inline = False
         if self._signal_soon:
@@ -231,7 +231,7 @@ class VirtioNet(VirtioDevice):
 
     def _serve_transmit(self) -> None:
         self._served_soon[_TRANSMIT] = False
-        super().notify(_TRANSMIT)
+        self.serve_all(_TRANSMIT)
 
     def _transmit_batch(self) -> None:
         """Give what the driver has made available to the backend, and then its buffers back, all at once.
@@ -265,7 +265,9 @@ class VirtioNet(VirtioDevice):
             for head in heads:
                 queue.push(head, 0)
             self.signal(queue)
-            self._turn_over = bool(heads) or queue.ask_notification()
+            # While frames come there will be more: look once more before asking to be told. Not from a hart,
+            # which would wake the I/O thread for that.
+            self._turn_over = (bool(heads) and not self._inline) or queue.ask_notification()
 
     def _frame_of(self, chain: Chain) -> Frame | None:
         """The frame behind the header, however the driver framed both; None when it makes no sense."""
@@ -306,7 +308,7 @@ class VirtioNet(VirtioDevice):
 
     def _serve_receive(self) -> None:
         self._served_soon[_RECEIVE] = False
-        super().notify(_RECEIVE)
+        self.serve_all(_RECEIVE)
 
     def _buffers_came(self) -> None:
         """Tell a backend that waits; one that does not finds the buffers by itself."""
