@@ -224,6 +224,10 @@ def _images_rm(
 @app.command("bench")
 def _bench(
     context: typer.Context,
+    what: Annotated[
+        str | None,
+        typer.Argument(metavar="[network]", help="Measure the guest's network instead of the engine."),
+    ] = None,
     against: Annotated[str | None, typer.Option(metavar="PEER", help="Measure this too: qemu.")] = None,
     only: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Measure this workload. May be repeated.")
@@ -239,7 +243,7 @@ def _bench(
     ] = None,
     as_json: Json = False,
 ) -> Action:
-    """Measure the engine.
+    """Measure the engine, or the guest's network.
 
     Boot and real workloads, as ratios to a peer in the same run.
     """
@@ -247,7 +251,7 @@ def _bench(
     from innkeeper.cli.parts import BenchRequest
 
     code_caches = bench.code_caches(cold=cold, warm=warm)
-    request = BenchRequest(against, tuple(only or ()), repeats, profile, code_caches)
+    request = BenchRequest(against, tuple(only or ()), repeats, profile, code_caches, what or "engine")
     return lambda: bench.measure(context.obj.parts, request, as_json, svg)
 
 
