@@ -171,6 +171,8 @@ class BenchRequest:
     repeats: int | None = None
     profile: bool = False
     code_caches: tuple[Literal["cold", "warm"], ...] = ()
+    what: str = "engine"
+    """The engine, or the network."""
 
 
 def measure(request: BenchRequest, progress: ProgressDisplay) -> BenchReport:
@@ -178,6 +180,10 @@ def measure(request: BenchRequest, progress: ProgressDisplay) -> BenchReport:
     from innkeeper import bench
 
     only = list(request.only) or None
+    if request.what == "network":
+        return bench.measure_user_network(
+            against=request.against, progress=progress.report, repeats=request.repeats, only=only
+        )
     if request.profile:
         return bench.measure_profile(progress=progress.report, only=only)
     return bench.measure(
