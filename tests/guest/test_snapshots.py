@@ -103,7 +103,7 @@ def child_main(bare: BareMachine, number: int, writer: int) -> None:
 
 
 def test_forks_go_on_each_by_itself(bare: BareMachine) -> None:
-    """Forked in the middle of a computation, which each of them ends; and one of them forks again."""
+    """Forked in the middle of a computation, which each of them ends."""
     machine = bare.machine
     pipes = [os.pipe() for _ in range(FORKS)]
 

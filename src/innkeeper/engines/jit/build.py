@@ -7,7 +7,6 @@ The result is an `Artifact`: plain bytes, the same for every VM on this host.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
 
 from innkeeper.codegen import layout as at
 from innkeeper.codegen.glue import glue_ir
@@ -15,6 +14,7 @@ from innkeeper.codegen.llvm import compile_object
 from innkeeper.codegen.native import compile_functions
 from innkeeper.codegen.stencil import Stencil, read_stencils
 from innkeeper.engines.jit.artifact import Artifact
+from innkeeper.engines.jit.exports import CALLED_FROM_PYTHON, Progress
 from innkeeper.engines.jit.tables import (
     DecodingTables,
     Operation,
@@ -25,15 +25,6 @@ from innkeeper.engines.jit.tables import (
 from innkeeper.ir.native import INTRINSIC, NATIVE
 from innkeeper.runtime.intrinsics import INTRINSIC_IR
 
-Progress = Callable[[int, int, str], None]
-"""Called with steps done, steps in all, and what is being done."""
-
-CALLED_FROM_PYTHON = (
-    "run_hart", "guest_written", "ask_hart", "forget_all", "jit_translation_changed", "ram_cas64",
-    "jit_translations_flush", "jit_code_flush", "jit_fp_collect", "jit_fp_configure", "jit_phys_cas64",
-    "jit_take_ipi", "emit", "take_sample", "install_region", "has_region",
-    "hold_code", "release_code", "drop_held_code",
-)  # fmt: skip
 _NATIVE_MODULES = (
     "access", "code", "contexts", "dispatch", "emitter", "lookup", "regions", "sampler", "surroundings",
     "translator",
@@ -114,10 +105,15 @@ def _declarations(table: list[str]) -> list[str]:
     return lines + [f"declare dso_local preserve_nonecc void @{t}{signature}" for t in targets]
 
 
-def runtime_ir(table: list[str]) -> str:
-    """LLVM IR of every native function, the engine's own for each intrinsic."""
+def load_native_functions() -> None:
+    """Have all of them in `NATIVE`."""
     for module in _NATIVE_MODULES:
         importlib.import_module(f"innkeeper.runtime.{module}")
+
+
+def runtime_ir(table: list[str]) -> str:
+    """LLVM IR of every native function, the engine's own for each intrinsic."""
+    load_native_functions()
     functions = [NATIVE[name] for name in sorted(NATIVE)]
     rename = {name: f"jit_{name}" for name in INTRINSIC if f"jit_{name}" in NATIVE}
     exports = {*table, *CALLED_FROM_PYTHON}

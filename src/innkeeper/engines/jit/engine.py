@@ -14,7 +14,7 @@ from innkeeper.codegen.llvm import LoadedObject, host_description, host_has
 from innkeeper.engines.engine import GuestRam
 from innkeeper.engines.jit import artifact as store
 from innkeeper.engines.jit.artifact import Artifact
-from innkeeper.engines.jit.build import CALLED_FROM_PYTHON, Progress, build
+from innkeeper.engines.jit.exports import CALLED_FROM_PYTHON, Progress
 from innkeeper.engines.jit.vcpu import JitVcpu
 from innkeeper.errors import ConfigError, HostError
 from innkeeper.host.executable import CodeArea, DataArea, callable_at, symbol_address
@@ -57,9 +57,16 @@ def ensure_artifacts(progress: Progress = lambda done, total, what: None) -> Art
     if folder not in _ready:
         path = _artifact_path(folder)
         # Sources that change while they are compiled may be compiled half old and half new.
-        made = store.obtain(path, lambda: build(progress), lambda: path == _artifact_path(folder))
+        made = store.obtain(path, lambda: _build(progress), lambda: path == _artifact_path(folder))
         _ready[folder] = (path.stem, made)
     return _ready[folder][1]
+
+
+def _build(progress: Progress) -> Artifact:
+    # Loads all definitions and the compiler's parts: a third of the engine's start.
+    from innkeeper.engines.jit.build import build
+
+    return build(progress)
 
 
 def engine_version() -> str:

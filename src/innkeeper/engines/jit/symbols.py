@@ -9,6 +9,7 @@ from bisect import bisect_right
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
+from innkeeper.engines.jit.build import load_native_functions
 from innkeeper.engines.jit.engine import JitEngine
 from innkeeper.ir.native import NATIVE
 
@@ -32,6 +33,7 @@ class EngineSymbols:
     def __init__(self, engine: JitEngine) -> None:
         self._engine = engine
         self._code = range(engine.code.address, engine.code.address + engine.code.size_bytes)
+        load_native_functions()
         functions = _functions(engine.native_object)
         base = engine.native_address(_AT_FUNCTION) - functions[_AT_FUNCTION][0]
         spans = sorted((base + offset, size, name) for name, (offset, size) in functions.items())
