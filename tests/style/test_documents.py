@@ -21,6 +21,8 @@ PAGES = [
     "SPECIFICATION.md",
     "docs/commands.md",
     "docs/design.md",
+    "docs/hypervisor.md",
+    "docs/python.md",
 ]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE_COMMAND = re.compile(r"`(inn(?: [^`\[|…]+)?)`")

@@ -4,43 +4,35 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.main import get_command
 
+from innkeeper.cli import commands_attach, commands_hypervisor, commands_vms
+from innkeeper.cli.call import Action, Call, Json
 from innkeeper.cli.failures import STATUS_ERROR, STATUS_INTERRUPTED, exit_status, say
 from innkeeper.cli.parts import GuestOptions, Parts
 from innkeeper.errors import ConfigError
 
-Action = Callable[[], int]
-"""What a command does once its arguments are understood; called outside Typer."""
-
 SEPARATOR = "--"
+WITH_COMMAND = ("run", "exec")
 IMAGE_HELP = "Its name; see inn images."
 
 app = typer.Typer(
     name="inn",
     help="Run real Linux virtual machines, with no KVM, no root and no QEMU.",
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=False,
 )
 images_app = typer.Typer(rich_markup_mode=None, add_completion=False)
 app.add_typer(images_app, name="images", help="List, pull and remove the images that guests boot.")
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-
-
-class Call:
-    """What a command is given besides its arguments: the parts, and what stood after `--`."""
-
-    def __init__(self, parts: Parts, command: list[str] | None) -> None:
-        self.parts = parts
-        self.command = command
+commands_vms.register(app)
+commands_attach.register(app)
+commands_hypervisor.register(app)
 
 
 def invoke(arguments: Sequence[str], parts: Parts | None) -> int:
@@ -82,8 +74,8 @@ def _options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    if context.obj.command is not None and context.invoked_subcommand != "run":
-        raise ConfigError("only inn run takes a command after --", "see inn --help")
+    if context.obj.command is not None and context.invoked_subcommand not in WITH_COMMAND:
+        raise ConfigError("only inn run and inn exec take a command after --", "see inn --help")
 
 
 @app.command(

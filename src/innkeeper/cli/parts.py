@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from innkeeper.cli.doctor import Check
     from innkeeper.cli.progress import ProgressDisplay
+    from innkeeper.client.sync import Client
 
 ByteSink = Callable[[bytes], None]
 
@@ -195,6 +196,13 @@ def measure(request: BenchRequest, progress: ProgressDisplay) -> BenchReport:
     )
 
 
+def connect() -> Client:
+    """The hypervisor's client; the hypervisor is started if it does not run."""
+    from innkeeper import client
+
+    return client.connect()
+
+
 @dataclass(frozen=True)
 class Parts:
     """The things above, replaceable."""
@@ -205,3 +213,4 @@ class Parts:
     remove_image: Callable[[str], None] = field(default=remove_image)
     checks: Callable[[], Sequence[Callable[[], Check]]] = field(default=host_checks)
     measure: Callable[[BenchRequest, ProgressDisplay], BenchReport] = field(default=measure)
+    connect: Callable[[], Client] = field(default=connect)

@@ -10,6 +10,8 @@ from innkeeper.cli import main
 from innkeeper.cli.doctor import Check
 from innkeeper.cli.parts import BenchRequest, ByteSink, GuestOptions, ImageRow, Parts
 from innkeeper.cli.progress import ProgressDisplay
+from innkeeper.client.sync import Client
+from innkeeper.errors import HostError
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,8 @@ class FakeHost:
     removed: list[str] = field(default_factory=list)
     raises: BaseException | None = None
     bench_request: BenchRequest | None = None
+    client: Client | None = None
+    """None: the hypervisor cannot be reached."""
 
     def run(self, *arguments: str) -> int:
         parts = Parts(
@@ -87,8 +91,14 @@ class FakeHost:
             remove_image=self.removed.append,
             checks=lambda: self.checks,
             measure=self._measure,
+            connect=self._connect,
         )
         return main(arguments, parts)
+
+    def _connect(self) -> Client:
+        if self.client is None:
+            raise HostError("there is no hypervisor here", "this is a test")
+        return self.client
 
     def _make_machine(self, options: GuestOptions, progress: ProgressDisplay) -> FakeMachine:
         if self.raises:
