@@ -59,7 +59,7 @@ from innkeeper.guest_agent.subset import (
     store32,
     store64,
 )
-from innkeeper.guest_agent.texts import copy_bytes
+from innkeeper.guest_agent.texts import copy_bytes, zero_bytes
 from innkeeper.ir.native import M64, Words, words_at
 
 DEV_NULL = text(b"/dev/null")
@@ -85,6 +85,10 @@ def agent_main(stack: int) -> int:
             call3(linux.DUP3, fd, i, 0)
     if 2 < fd < ERRORS:
         call1(linux.CLOSE, fd)
+    # A shell that starts it in the background has it ignore some, and so would its commands.
+    zero_bytes(SMALL, 32)
+    for number in range(1, linux.SIGNAL_COUNT + 1):
+        call4(linux.RT_SIGACTION, number, SMALL, 0, linux.SIGNAL_SET_BYTES)
     call1(linux.UMASK, 0o022)
     call1(linux.SETSID, 0)
     store64(AGENT_AT, port)
@@ -116,7 +120,8 @@ def child_entry(slot: int) -> int:
 
 @agent
 def serve(a: Words) -> int:
-    """The agent, until its port fails."""
+    """The agent, until its port fails, or who would start it again is gone."""
+    call2(linux.PRCTL, linux.PR_SET_PDEATHSIG, linux.SIGKILL)
     flags = linux.O_RDWR | linux.O_NONBLOCK | linux.O_CLOEXEC
     port = call4(linux.OPENAT, linux.AT_FDCWD, a[at.PORT], flags, 0)
     a[at.PORT] = port
@@ -337,6 +342,9 @@ def take_input(a: Words) -> int:
     if done >= ERRORS:
         errno = errno_of(done)
         return errno == linux.EAGAIN or errno == linux.EINTR
+    if not done:
+        # The VMM's end is closed, of which poll tells again and again.
+        pause(AGAIN_NS)
     a[at.IN_USED] = a[at.IN_USED] + done
     return 1
 
