@@ -14,7 +14,6 @@ from collections.abc import Callable
 from innkeeper.network.dns_message import Answers, Question, parse_response, with_identifier
 from innkeeper.network.event_loop import Deadline, EventLoop
 from innkeeper.network.limits import NS_PER_S
-from innkeeper.spec.internet import PORT_DNS
 
 _TRY_S = 2
 _ROUNDS = 2
@@ -31,20 +30,13 @@ class Exchange:
     def __init__(
         self,
         loop: EventLoop,
-        servers: tuple[str, ...],
+        servers: tuple[tuple[str, int], ...],
         question: Question,
         over_tcp: bool,
         random_bytes: Callable[[int], bytes],
         done: Done,
-        port: int = PORT_DNS,
     ) -> None:
-        self._loop, self._question, self._over_tcp, self._done, self._port = (
-            loop,
-            question,
-            over_tcp,
-            done,
-            port,
-        )
+        self._loop, self._question, self._over_tcp, self._done = loop, question, over_tcp, done
         self._left = list(servers) * _ROUNDS
         self._random_bytes = random_bytes
         self._identifier = 0
@@ -83,16 +75,16 @@ class Exchange:
                 return
         self._finish(None, None)
 
-    def _ask(self, server: str) -> bool:
+    def _ask(self, server: tuple[str, int]) -> bool:
         self._identifier = int.from_bytes(self._random_bytes(2), "big")
         message = with_identifier(self._question.message, self._identifier)
         kind = socket.SOCK_STREAM if self._over_tcp else socket.SOCK_DGRAM
         try:
-            asked = socket.socket(socket.AF_INET6 if ":" in server else socket.AF_INET, kind)
+            asked = socket.socket(socket.AF_INET6 if ":" in server[0] else socket.AF_INET, kind)
         except OSError:
             return False
         asked.setblocking(False)
-        code = asked.connect_ex((server, self._port))
+        code = asked.connect_ex(server)
         if code not in (0, errno.EINPROGRESS):
             asked.close()
             return False

@@ -41,12 +41,11 @@ class DnsForwarder:
         resolver: HostResolver,
         siblings: Mapping[str, tuple[bytes, ...]],
         *,
-        port: int = PORT_DNS,
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self.loop = loop
         self._link, self._egress, self._limits, self._resolver = link, egress, limits, resolver
-        self._siblings, self._port, self._random_bytes = siblings, port, random_bytes
+        self._siblings, self._random_bytes = siblings, random_bytes
         self._exchanges: set[Exchange] = set()
         self._streams: set[_Stream] = set()
 
@@ -115,9 +114,7 @@ class DnsForwarder:
             response = dns_message.with_identifier(response, question.identifier)
             reply(response if over_tcp else dns_message.cut(response, question))
 
-        exchange = Exchange(
-            self.loop, self._resolver.servers, question, over_tcp, self._random_bytes, done, self._port
-        )
+        exchange = Exchange(self.loop, self._resolver.servers, question, over_tcp, self._random_bytes, done)
         self._exchanges.add(exchange)
         exchange.start()
 

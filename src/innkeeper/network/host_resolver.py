@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 
 from innkeeper.network.policy import plain_name
+from innkeeper.spec.internet import PORT_DNS
 
 _FILE_BYTES_MAX = 1 << 20
 _SERVERS_MAX = 3
@@ -43,21 +44,25 @@ class _File:
 
 
 class HostResolver:
-    """Reads the files at the paths given, which need not exist."""
+    """Reads the files at the paths given, which need not exist. All name servers are asked at `port`."""
 
     def __init__(
-        self, resolv_conf: Path = Path("/etc/resolv.conf"), hosts: Path = Path("/etc/hosts")
+        self,
+        resolv_conf: Path = Path("/etc/resolv.conf"),
+        hosts: Path = Path("/etc/hosts"),
+        port: int = PORT_DNS,
     ) -> None:
+        self._port = port
         self._resolv_conf, self._hosts = _File(resolv_conf), _File(hosts)
         self._servers: tuple[str, ...] = ()
         self._search: tuple[str, ...] = ()
         self._names: dict[str, tuple[bytes, ...]] = {}
 
     @property
-    def servers(self) -> tuple[str, ...]:
-        """Addresses of the name servers, the first to be asked first."""
+    def servers(self) -> tuple[tuple[str, int], ...]:
+        """Addresses and ports of the name servers, the first to be asked first."""
         self._read_resolv_conf()
-        return self._servers
+        return tuple((server, self._port) for server in self._servers)
 
     @property
     def search(self) -> tuple[str, ...]:

@@ -82,11 +82,11 @@ class UserNet:
         self._siblings = siblings if siblings is not None else {}
         self._resolver = resolver or HostResolver()
         self._random_bytes = random_bytes
-        self._egress = Egress(policy or Policy(), self.subnet, loop.clock, self.limits, on_refused)
+        self.egress = Egress(policy or Policy(), self.subnet, loop.clock, self.limits, on_refused)
 
     def attach(self, port: GuestPort) -> None:
         """The device is there: make what needs it."""
-        loop, subnet, limits, egress = self._loop, self.subnet, self.limits, self._egress
+        loop, subnet, limits, egress = self._loop, self.subnet, self.limits, self.egress
         self._link = link = GuestLink(port, limits, self.statistics, self._guest_mac)
         upload = _bucket(loop, limits.upload_bytes_per_s)
         download = _bucket(loop, limits.download_bytes_per_s)
@@ -130,11 +130,11 @@ class UserNet:
 
     @property
     def policy(self) -> Policy:
-        return self._egress.policy
+        return self.egress.policy
 
     def set_policy(self, policy: Policy) -> None:
         """From now on `policy` holds, for what is open too."""
-        self._egress.policy = policy
+        self.egress.policy = policy
         self._tcp.apply_policy()
         self._udp.apply_policy()
         self._echo.apply_policy()
@@ -142,7 +142,7 @@ class UserNet:
     @property
     def refusals(self) -> tuple[Refusal, ...]:
         """The last attempts that policy refused, oldest first."""
-        return tuple(self._egress.refusals.entries)
+        return tuple(self.egress.refusals.entries)
 
     @property
     def buffered_bytes(self) -> int:

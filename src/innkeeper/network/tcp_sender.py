@@ -70,6 +70,7 @@ class TcpSender:
         "_recovering",
         "_timed_at_ns",
         "_timed_end",
+        "_window_ack",
         "_window_sequence",
         "end",
         "eof",
@@ -108,7 +109,7 @@ class TcpSender:
         self._recover = initial
         self._timed_end: int | None = None
         self._timed_at_ns = 0
-        self._window_sequence = 0
+        self._window_sequence = self._window_ack = 0
 
     @property
     def finished(self) -> bool:
@@ -149,9 +150,8 @@ class TcpSender:
     def acknowledged(self, ack: int, window_bytes: int, sequence: int, payload_bytes: int) -> bool:
         """Take in an acknowledgement, up to `highest`, from a segment at `sequence`; whether it was news."""
         old_window_bytes = self.window_bytes
-        newer = ack > self.una or sequence > self._window_sequence
-        if newer or (sequence == self._window_sequence and window_bytes > old_window_bytes):
-            self.window_bytes, self._window_sequence = window_bytes, sequence
+        if (sequence, ack) >= (self._window_sequence, self._window_ack):
+            self.window_bytes, self._window_sequence, self._window_ack = window_bytes, sequence, ack
         if ack > self.una:
             self._advance(ack)
             return True
