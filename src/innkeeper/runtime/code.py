@@ -284,24 +284,6 @@ def guest_written(h: Words, pa: int, size_bytes: int) -> int:
 
 
 @native
-def hold_code(h: Words) -> int:
-    """Take the lock, so that no code changes, for a thread that is no hart's; `h` is a block of its own."""
-    return lock(h, words_at(h[SHARED]))
-
-
-@native
-def release_code(h: Words) -> int:
-    """Undo `hold_code`."""
-    return unlock(words_at(h[SHARED]))
-
-
-@native
-def drop_held_code(h: Words) -> int:
-    """`drop_all_code` between `hold_code` and `release_code`."""
-    return drop_all_code(h, words_at(h[SHARED]))
-
-
-@native
 def drop_range(h: Words, e: Words, pa: int, size_bytes: int) -> int:
     """Drop code in a range of RAM of any size."""
     at = pa

@@ -63,8 +63,7 @@ def ensure_artifacts(progress: Progress = lambda done, total, what: None) -> Art
 
 
 def _build(progress: Progress) -> Artifact:
-    # Loads all definitions and the compiler's parts: a third of the engine's start.
-    from innkeeper.engines.jit.build import build
+    from innkeeper.engines.jit.build import build  # loads all definitions: a third of the engine's start
 
     return build(progress)
 
