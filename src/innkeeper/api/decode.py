@@ -40,7 +40,7 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
         return {key: _convert(arguments[1], item, where) for key, item in items}
     if kind is float and isinstance(value, int):
         return float(value)
-    if isinstance(kind, type):
+    if isinstance(kind, type) and kind is not Any:
         return _expect(kind, value, where)
     return value
 

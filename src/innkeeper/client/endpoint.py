@@ -20,6 +20,8 @@ from innkeeper.errors import ConfigError, HostError
 from innkeeper.host.private import is_private, private_folder
 
 START_TIMEOUT_S = 30.0
+ANSWER_TIMEOUT_S = 10.0
+_PROBE = b"GET /v1/info HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 LOG_LIMIT_BYTES = 1 << 20
 HYPERVISOR_COMMAND = (sys.executable, "-m", "innkeeper.hypervisor")
 
@@ -121,10 +123,12 @@ def _first_words(descriptor: int) -> str:
 
 
 def _answers(path: Path) -> bool:
-    """Whether somebody listens there. HostError if it is somebody else's socket."""
+    """Whether a hypervisor answers there; one about to end does not. HostError if others can write."""
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
         if not is_private(path.parent.stat()):
             raise HostError(f"others can write to {path.parent}", f"chmod 700 {path.parent}")
+        probe.settimeout(ANSWER_TIMEOUT_S)
         probe.connect(str(path))
-        return True
+        probe.sendall(_PROBE)
+        return bool(probe.recv(1))
     return False

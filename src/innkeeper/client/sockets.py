@@ -43,8 +43,8 @@ def connect(endpoint: Endpoint, path: str, query: Mapping[str, Any]) -> Any:
     address, options = _address(endpoint, path, query), _options(endpoint)
     try:
         if endpoint.path is not None:
-            return client.unix_connect(str(endpoint.path), address, **options)
-        return client.connect(address, **options)
+            return client.unix_connect(str(endpoint.path), address, **options).__enter__()
+        return client.connect(address, **options).__enter__()
     except InvalidHandshake as error:
         raise _refused(error) from error
     except (OSError, TimeoutError) as error:
@@ -59,8 +59,8 @@ async def connect_async(endpoint: Endpoint, path: str, query: Mapping[str, Any])
     address, options = _address(endpoint, path, query), _options(endpoint)
     try:
         if endpoint.path is not None:
-            return await client.unix_connect(str(endpoint.path), address, **options)
-        return await client.connect(address, **options)
+            return await client.unix_connect(str(endpoint.path), address, **options).__aenter__()
+        return await client.connect(address, **options).__aenter__()
     except InvalidHandshake as error:
         raise _refused(error) from error
     except (OSError, TimeoutError) as error:

@@ -73,6 +73,16 @@ def remove_remains(parent: Path) -> None:
                 shutil.rmtree(entry, ignore_errors=True)
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Remove a snapshot's folder, and what its VMM, which may still be at it, keeps beside it until then."""
+    remove_folder(folder)
+    for part in folder.parent.glob(f".{folder.name}.*"):
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
+
+
 def write_file(path: Path, data: bytes) -> None:
     """Put `data` in the place of `path`, durable and all at once. OSError if the host cannot."""
     scratch = path.with_name(f"{NEW_PREFIX}{path.name}")

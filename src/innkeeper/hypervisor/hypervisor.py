@@ -16,7 +16,7 @@ from innkeeper.api.problems import ConflictError, NotFoundError
 from innkeeper.errors import ConfigError, InnkeeperError
 from innkeeper.hypervisor.changes import begin, drop_vm, end, put_fact, put_vm
 from innkeeper.hypervisor.configs import new_generation, new_id, new_mac_address
-from innkeeper.hypervisor.folders import DISKS, make_folder, remove_folder, remove_remains
+from innkeeper.hypervisor.folders import DISKS, make_folder, remove_folder, remove_remains, remove_unfinished
 from innkeeper.hypervisor.names import new_name
 from innkeeper.hypervisor.operations import Operations, Outcome, Progress
 from innkeeper.hypervisor.records import Intent, NewEvent, Settings, SnapshotRecord, VmRecord
@@ -253,8 +253,10 @@ class Hypervisor:
         """Remove folders without a record. Only those that an intent names: others are not ours to judge."""
         places = self.services.places
         for intent in await asyncio.to_thread(self.services.store.intents):
-            folder = places.vm(intent.id) if intent.kind == "vm" else places.snapshot(intent.id)
-            await asyncio.to_thread(remove_folder, folder)
+            if intent.kind == "vm":
+                await asyncio.to_thread(remove_folder, places.vm(intent.id))
+            else:
+                await asyncio.to_thread(remove_unfinished, places.snapshot(intent.id))
             await self.services.commit(end(intent))
         for parent in (places.vms, places.snapshots):
             await asyncio.to_thread(remove_remains, parent)

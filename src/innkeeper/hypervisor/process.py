@@ -15,6 +15,7 @@ import resource
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,8 @@ STOP_VMS_S = 60.0
 READY = b"ready\n"
 """Written to `--ready-fd` once the socket answers; otherwise one line that says why it will not."""
 STATUS_ERROR = 2
+LOCK_ATTEMPTS, LOCK_STEP_S = 200, 0.05
+"""How long a hypervisor waits for the one before it to end."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Settings:
 def run(settings: Settings) -> None:
     """Serve until told to end. ConfigError if a hypervisor runs already, HostError if the host is unable."""
     make_places(settings.places)
-    with _only_one(settings.places.lock):
+    with _only_one(settings.places):
         _raise_limits()
         asyncio.run(_serve(settings))
 
@@ -119,14 +122,27 @@ def _tcp_listener(settings: Settings) -> TcpListener | None:
 
 
 @contextlib.contextmanager
-def _only_one(path: Path) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def _only_one(places: Places) -> Iterator[None]:
+    descriptor = os.open(places.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        if not try_lock(descriptor, exclusive=True):
-            raise ConfigError("a hypervisor runs already", "inn hypervisor status shows it")
+        for _ in range(LOCK_ATTEMPTS):
+            if try_lock(descriptor, exclusive=True):
+                break
+            if _answers(places.socket):
+                raise ConfigError("a hypervisor runs already", "inn hypervisor status shows it")
+            time.sleep(LOCK_STEP_S)  # another one is about to end, or to answer
+        else:
+            raise HostError("another hypervisor neither ends nor answers", "end it: inn hypervisor status")
         yield
     finally:
         os.close(descriptor)
+
+
+def _answers(path: Path) -> bool:
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+        probe.connect(str(path))
+        return True
+    return False
 
 
 def _raise_limits() -> None:

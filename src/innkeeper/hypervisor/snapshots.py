@@ -11,7 +11,7 @@ from innkeeper.api import models
 from innkeeper.api.problems import ConflictError, NotFoundError
 from innkeeper.hypervisor.changes import begin, drop_snapshot, end, put_snapshot
 from innkeeper.hypervisor.configs import new_generation, new_id
-from innkeeper.hypervisor.folders import remove_folder, size_bytes
+from innkeeper.hypervisor.folders import remove_unfinished, size_bytes
 from innkeeper.hypervisor.hypervisor import PREFIX_MIN, Hypervisor
 from innkeeper.hypervisor.names import new_name
 from innkeeper.hypervisor.operations import Outcome, Progress
@@ -29,7 +29,7 @@ def find(hypervisor: Hypervisor, reference: str) -> SnapshotRecord:
     found = [record for key, record in hypervisor.snapshots.items() if key.startswith(reference)]
     if len(found) == 1 and len(reference) >= PREFIX_MIN:
         return found[0]
-    raise NotFoundError(f"there is no snapshot '{reference}'", "inn snapshot ls lists them")
+    raise NotFoundError(f"there is no snapshot '{reference}'", "inn snapshots lists them")
 
 
 def select(hypervisor: Hypervisor, vm_id: str | None = None) -> list[SnapshotRecord]:
@@ -100,7 +100,7 @@ async def keep(hypervisor: Hypervisor, record: SnapshotRecord) -> None:
 
 
 async def _drop(hypervisor: Hypervisor, intent: Intent) -> None:
-    await asyncio.to_thread(remove_folder, hypervisor.services.places.snapshot(intent.id))
+    await asyncio.to_thread(remove_unfinished, hypervisor.services.places.snapshot(intent.id))
     await hypervisor.services.commit(end(intent))
 
 

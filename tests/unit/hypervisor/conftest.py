@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -21,27 +20,35 @@ from innkeeper.hypervisor.folders import make_places
 from innkeeper.hypervisor.hypervisor import Hypervisor
 from innkeeper.hypervisor.services import Services
 from innkeeper.hypervisor.store import Store
+from tests.unit.hypervisor.daemon import STAND_IN
 
-ROOT = Path(__file__).parents[3]
-STAND_IN = (sys.executable, str(ROOT / "tests/unit/hypervisor/stand_in_vmm.py"))
 T = TypeVar("T")
 
 
-@pytest.fixture
-def places() -> Iterator[Places]:
+@contextlib.contextmanager
+def temporary_places() -> Iterator[Places]:
     """Folders with short paths; what runs for a VM in them is killed at the end."""
     with tempfile.TemporaryDirectory(prefix="inn-") as folder:
         places = Places(Path(folder) / "run", Path(folder) / "state")
         make_places(places)
+        try:
+            yield places
+        finally:
+            end_processes(places)
+
+
+@pytest.fixture
+def places() -> Iterator[Places]:
+    """As `temporary_places`, for one test."""
+    with temporary_places() as places:
         yield places
-        end_vmms(places)
 
 
-def end_vmms(places: Places) -> None:
-    """SIGKILL to every process that was started with a file below `places.vms`, and to their forks."""
+def end_processes(places: Places) -> None:
+    """SIGKILL to hypervisors and VMMs of `places`, also to forked ones."""
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            if entry.name.isdigit() and os.fsencode(places.vms) in (entry / "cmdline").read_bytes():
+            if entry.name.isdigit() and os.fsencode(places.state) in (entry / "cmdline").read_bytes():
                 os.kill(int(entry.name), signal.SIGKILL)
                 os.waitpid(int(entry.name), 0)
 

@@ -16,6 +16,7 @@ from innkeeper.errors import ConfigError, InnkeeperError
 from innkeeper.host.processes import peer_user
 
 BODY_LIMIT_BYTES = 1 << 20
+DISCARD_LIMIT_BYTES = 64 << 20
 _UNLIMITED = ("/v1/import",)
 """Routes that check by themselves what they are sent, part by part."""
 _ROOT = 0
@@ -53,13 +54,14 @@ class BodyLimit:
         if scope["type"] != "http" or scope["path"] in _UNLIMITED:
             await self._app(scope, receive, send)
             return
-        body = bytearray()
+        size_bytes = 0
         messages: list[Message] = []
         while True:
             message = await receive()
             messages.append(message)
-            body += message.get("body", b"")
-            if len(body) > BODY_LIMIT_BYTES:
+            size_bytes += len(message.get("body", b""))
+            if size_bytes > BODY_LIMIT_BYTES:
+                await _discard(receive)
                 await _refuse(send, ConfigError("the request is too large", "send at most 1 MiB"), 413)
                 return
             if message["type"] != "http.request" or not message.get("more_body", False):
@@ -69,6 +71,16 @@ class BodyLimit:
             return messages.pop(0) if messages else await receive()
 
         await self._app(scope, replay, send)
+
+
+async def _discard(receive: Receive) -> None:
+    """Read on for a while: who is still sending would not see the answer."""
+    size_bytes = 0
+    while size_bytes < DISCARD_LIMIT_BYTES:
+        message = await receive()
+        size_bytes += len(message.get("body", b""))
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            return
 
 
 class TokenGuard:
