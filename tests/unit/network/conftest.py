@@ -12,6 +12,7 @@ import pytest
 from innkeeper.network.host_resolver import HostResolver
 from innkeeper.network.nat import UserNet
 from innkeeper.network.policy import Policy
+from tests.unit.network.listener import Listener
 from tests.unit.network.loop import VirtualLoop
 from tests.unit.network.packets import FakePort, Seen, frames
 
@@ -58,3 +59,11 @@ def make_guest() -> Iterator[Callable[..., Guest]]:
 @pytest.fixture
 def guest(make_guest: Callable[..., Guest]) -> Guest:
     return make_guest()
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    """A server on the host's loopback whose connections are the test's."""
+    server = Listener()
+    yield server
+    server.close()

@@ -7,6 +7,7 @@ import socket
 from typing import Any
 
 from tests.unit.network.conftest import Guest
+from tests.unit.network.listener import Listener
 from tests.unit.network.packets import ACK, FIN, GATEWAY, GUEST, SYN, Seen, tcp
 
 MSS_1460 = b"\x02\x04\x05\xb4"
@@ -67,21 +68,8 @@ class GuestTcp:
         return taken
 
 
-class Listener:
-    """A server on the host's loopback."""
-
-    def __init__(self) -> None:
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self.socket.getsockname()[1]
-        self.socket.settimeout(30)
-        self.accepted: list[socket.socket] = []
-
-    def accept(self) -> socket.socket:
-        connection, _ = self.socket.accept()
-        connection.settimeout(30)
-        self.accepted.append(connection)
-        return connection
-
-    def close(self) -> None:
-        for connection in (self.socket, *self.accepted):
-            connection.close()
+def connected(guest: Guest, listener: Listener) -> tuple[GuestTcp, socket.socket]:
+    """A connection from the guest to the server: both its ends."""
+    client = GuestTcp(guest, listener.port)
+    client.connect()
+    return client, listener.accept()
