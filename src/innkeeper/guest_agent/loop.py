@@ -63,6 +63,10 @@ from innkeeper.guest_agent.texts import copy_bytes, zero_bytes
 from innkeeper.ir.native import M64, Words, words_at
 
 DEV_NULL = text(b"/dev/null")
+DEV_FD, DEV_STDIN = text(b"/dev/fd"), text(b"/dev/stdin")
+DEV_STDOUT, DEV_STDERR = text(b"/dev/stdout"), text(b"/dev/stderr")
+PROC_FD, PROC_FD_0 = text(b"/proc/self/fd"), text(b"/proc/self/fd/0")
+PROC_FD_1, PROC_FD_2 = text(b"/proc/self/fd/1"), text(b"/proc/self/fd/2")
 NO_DESCRIPTOR = 0xFFFF_FFFF
 AGAIN_NS = 100_000_000
 """Between two starts of an agent that dies."""
@@ -90,6 +94,11 @@ def agent_main(stack: int) -> int:
     for number in range(1, linux.SIGNAL_COUNT + 1):
         call4(linux.RT_SIGACTION, number, SMALL, 0, linux.SIGNAL_SET_BYTES)
     call1(linux.UMASK, 0o022)
+    # What scripts expect and devtmpfs does not have; where there is an udev it has made them, and these fail.
+    call3(linux.SYMLINKAT, PROC_FD, linux.AT_FDCWD, DEV_FD)
+    call3(linux.SYMLINKAT, PROC_FD_0, linux.AT_FDCWD, DEV_STDIN)
+    call3(linux.SYMLINKAT, PROC_FD_1, linux.AT_FDCWD, DEV_STDOUT)
+    call3(linux.SYMLINKAT, PROC_FD_2, linux.AT_FDCWD, DEV_STDERR)
     call1(linux.SETSID, 0)
     store64(AGENT_AT, port)
     while 1:

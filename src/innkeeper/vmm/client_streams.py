@@ -222,3 +222,31 @@ class SessionStream:
         if self._waiting:
             self._connection.hold()
         return not self._waiting
+
+
+class FileStatusAnswer:
+    """Answers request `number` with what a file of the guest is. Satisfies `SessionListener`."""
+
+    def __init__(self, connection: Connection, number: int) -> None:
+        self._connection = connection
+        self._number = number
+        self._status: FileStatus | None = None
+
+    def on_output(self, kind: int, data: bytes) -> None:
+        """Nothing of it is asked for."""
+
+    def on_file(self, status: FileStatus) -> None:
+        """What was asked for; the answer comes at the end."""
+        self._status = status
+
+    def on_space(self) -> None:
+        """Nothing is sent."""
+
+    def on_end(self, result: int | InnkeeperError) -> None:
+        """Answer."""
+        if isinstance(result, InnkeeperError):
+            self._connection.answer(self._number, result)
+        elif self._status is None:
+            self._connection.answer(self._number, GuestError("the guest's agent says what makes no sense"))
+        else:
+            self._connection.answer(self._number, asdict(self._status))

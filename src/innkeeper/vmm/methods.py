@@ -11,7 +11,7 @@ from typing import Any
 from innkeeper.api.messages import Request
 from innkeeper.api.vmm_protocol import ExecParameters, VmmConfig
 from innkeeper.errors import ConfigError, HostError, InnkeeperError
-from innkeeper.vmm.client_streams import ConsoleStream, SessionStream
+from innkeeper.vmm.client_streams import ConsoleStream, FileStatusAnswer, SessionStream
 from innkeeper.vmm.connection import Connection
 from innkeeper.vmm.copies import Copies
 from innkeeper.vmm.guest import Guest, require_no_change
@@ -147,10 +147,11 @@ class Methods:
                 raise ConfigError("modified_ns of a file is wrong", "give nanoseconds since 1970")
             stream = SessionStream(connection, request.id)
             stream.begin(agent.write_file(path, mode, modified_ns, stream))
-        elif operation in ("read", "status"):
+        elif operation == "read":
             stream = SessionStream(connection, request.id, answers_with_file=True)
-            start = agent.read_file if operation == "read" else agent.file_status
-            stream.begin(start(path, stream))
+            stream.begin(agent.read_file(path, stream))
+        elif operation == "status":
+            agent.file_status(path, FileStatusAnswer(connection, request.id))
         else:
             raise ConfigError("there is no such operation on files", "use read, write or status")
         return None
