@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
 
+import httpx
 import pytest
 
 from innkeeper import images
+from innkeeper.images.mirror import mirrors
 from innkeeper.vmm import GuestJobRunner
 from tests.guest.machines import machine
 
@@ -57,3 +60,29 @@ def test_userland_works_and_power_off_leaves_a_clean_file_system(
     assert version.startswith("apt 3.") and (total, states, written) == ("333332833333500000", "1", "8388608")
     checked = subprocess.run([FSCK, "-fn", str(disk)], capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout
+
+
+def test_packages_are_installed_through_the_user_network(debian: images.BootFiles) -> None:
+    """From the mirror that the host uses; only the release, as updates may be in the middle of a sync."""
+    mirror = mirrors(os.environ, Path("/etc/apt"))[0]
+    if not _is_reachable(mirror):
+        pytest.skip(f"the mirror {mirror} cannot be reached from here")
+    script = f"""
+        echo 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {mirror} trixie main' \
+            >/etc/apt/sources.list
+        rm /etc/apt/sources.list.d/*
+        (apt-get update && apt-get install -y --no-install-recommends jq) >&2 &&
+        echo '{{"a":1}}' | jq .a
+    """
+    result = machine(image="debian", memory_bytes=1 << 30).run(script)
+    log = result.stderr.decode()
+    if "Mirror sync in progress" in log:
+        pytest.skip(f"the mirror {mirror} does not agree with its own index")
+    assert result.returncode == 0 and result.stdout.endswith(b"1\n"), log[-2000:]
+
+
+def _is_reachable(mirror: str) -> bool:
+    try:
+        return httpx.get(f"{mirror}/dists/trixie/InRelease", timeout=20).is_success
+    except httpx.HTTPError:
+        return False
