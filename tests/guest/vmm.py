@@ -153,9 +153,13 @@ class Vmm:
         return out.decode()
 
     def ended(self) -> EndedRecord:
-        """How it ended, once the process is gone."""
+        """How it ended, once its process, of a fork its socket, is gone."""
         if self.process is not None:
             self.process.wait(WAIT_S)
+        deadline = time.monotonic() + WAIT_S
+        while Path(self.config.control_socket).exists():
+            assert time.monotonic() < deadline, "the socket is still there"
+            time.sleep(0.005)
         return EndedRecord.from_json(json.loads((self.folder / ENDED_FILE).read_text("utf-8")))
 
     def close(self) -> None:
