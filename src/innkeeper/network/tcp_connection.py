@@ -86,6 +86,7 @@ class TcpConnection:
         self.idle_sweeps = 0
         self._retries = 0
         self._probe_ns = _PROBE_MIN_NS
+        self._probing = False
         self._reading = self._writing = False
         self._keeps_alive = False
 
@@ -148,7 +149,7 @@ class TcpConnection:
         if sender.acknowledged(sender.una + advanced, window << self.scale_guest, sequence, payload_bytes):
             self._retries = 0
             self._probe_ns = _PROBE_MIN_NS
-            self._set_deadline()
+            self._set_deadline(restart=True)
         return True
 
     def _data(self, offset: int, payload: memoryview) -> None:
@@ -367,18 +368,18 @@ class TcpConnection:
 
     # Time
 
-    def _set_deadline(self) -> None:
+    def _set_deadline(self, *, restart: bool = False) -> None:
+        """Wait for what is missing. Only news starts the wait again (RFC 6298 5.1 to 5.3)."""
         if self.state is not State.ESTABLISHED:
             return
         sender = self.sender
-        if sender.in_flight:
-            if not self.deadline.pending or not self._retries:
-                self.deadline.set(self.table.loop.clock.now_ns() + sender.timeout.timeout_ns)
-        elif sender.starved:
-            if not self.deadline.pending:
-                self.deadline.set(self.table.loop.clock.now_ns() + self._probe_ns)
-        else:
+        probing = not sender.in_flight
+        if probing and not sender.starved:
             self.deadline.clear()
+        elif restart or probing is not self._probing or not self.deadline.pending:
+            self._probing = probing
+            wait_ns = self._probe_ns if probing else sender.timeout.timeout_ns
+            self.deadline.set(self.table.loop.clock.now_ns() + wait_ns)
 
     def _expired(self) -> None:
         if self.state in (State.TIME_WAIT, State.CONNECTING):
@@ -387,7 +388,7 @@ class TcpConnection:
         established = self.state is State.ESTABLISHED
         if established and self.link.blocked:
             # The guest does not take its frames: nothing is lost, so nothing is sent again.
-            self.deadline.set(self.table.loop.clock.now_ns() + self.sender.timeout.timeout_ns)
+            self._set_deadline()
             return
         if established and not self.sender.in_flight:
             self._probe()
@@ -397,8 +398,7 @@ class TcpConnection:
             self.abort()
         elif established:
             self.sender.expired()
-            if self.state is State.ESTABLISHED:
-                self.deadline.set(self.table.loop.clock.now_ns() + self.sender.timeout.timeout_ns)
+            self._set_deadline(restart=True)
         else:
             # A guest that was asked may not be up yet: it is asked steadily, not ever more seldom.
             if self.state is State.SYN_RECEIVED:

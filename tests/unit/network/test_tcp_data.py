@@ -166,6 +166,17 @@ def test_lost_data_is_sent_again(guest: Guest, listener: Listener) -> None:
     assert guest.port.seen() == []
 
 
+def test_what_the_guest_sends_does_not_put_off_a_repetition(guest: Guest, listener: Listener) -> None:
+    """Spec: RFC 6298 5.3: only new acknowledgements do."""
+    client, host = connected(guest, listener)
+    host.sendall(b"hello")
+    guest.wait()
+    for _ in range(12):
+        client.send(b"x")
+        guest.loop.advance_s(0.1)
+    assert guest.net.statistics.tcp_retransmitted == 1
+
+
 def test_three_duplicates_mean_a_loss(guest: Guest, listener: Listener) -> None:
     client, host = connected(guest, listener)
     host.sendall(bytes(14_600))
