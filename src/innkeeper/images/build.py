@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Building images: from the catalog's definition to the files that a machine boots."""
 
-import json
 import os
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from innkeeper.errors import ConfigError, HostError
+from innkeeper.errors import HostError
 from innkeeper.images.archive import Archive, open_archive
+from innkeeper.images.built import DISK_FILE, INITRD_FILE, KERNEL_FILE, BaseFiles, root_settings
 from innkeeper.images.cache import replacing, storing, write_file
 from innkeeper.images.command import command_archive
 from innkeeper.images.cpio import join_initrd
@@ -17,7 +16,7 @@ from innkeeper.images.definition import DiskContents, ImageDefinition
 from innkeeper.images.download import Downloads
 from innkeeper.images.initramfs import BUSYBOX_PACKAGE, build_initramfs, read_busybox
 from innkeeper.images.kernel import fetch_kernel
-from innkeeper.images.mirror import PUBLIC_MIRROR, mirrors
+from innkeeper.images.mirror import mirrors
 from innkeeper.images.mkfs import builder_archive, builder_packages
 from innkeeper.images.progress import Progress, ProgressTask, reporting
 from innkeeper.images.release import debian_keyring
@@ -25,9 +24,6 @@ from innkeeper.images.resolver import find, resolve
 from innkeeper.images.rootfs import write_root
 from innkeeper.images.runner import GuestDisk, GuestJob, GuestRunner
 
-KERNEL_FILE = "Image"
-INITRD_FILE = "initrd.cpio"
-DISK_FILE = "root.ext4"
 _BUILD_STEPS = 6
 _OUTPUT_KEPT_BYTES = 2000
 
@@ -69,7 +65,7 @@ class Builder:
         self,
         definition: ImageDefinition,
         contents: DiskContents,
-        base: "BaseFiles",
+        base: BaseFiles,
         folder: Path,
         runner: GuestRunner,
     ) -> str:
@@ -125,15 +121,6 @@ class Builder:
             )
 
 
-@dataclass(frozen=True)
-class BaseFiles:
-    """What a disk image boots through."""
-
-    kernel: Path
-    initrd: Path
-    append: str
-
-
 class _BuildOutput:
     """Follows what the guest prints: one step of progress per step and per package that is set up."""
 
@@ -161,58 +148,3 @@ class _BuildOutput:
         text = self._kept.decode("utf-8", "replace")
         lines = ["".join(c for c in line if c.isprintable()) for line in text.splitlines()[-5:]]
         return " / ".join(line for line in lines if line)
-
-
-def root_settings(definition: ImageDefinition, contents: DiskContents) -> dict[str, str]:
-    """Text files of the root that no package ships: path to contents."""
-    codename = definition.archive.codename
-    excludes = "".join(
-        f"path-{'include' if pattern.startswith('!') else 'exclude'} {pattern.removeprefix('!')}\n"
-        for pattern in contents.left_out
-    )
-    sources = (
-        f"Types: deb\nURIs: {PUBLIC_MIRROR}\nSuites: {codename} {codename}-updates\nComponents: main\n"
-        "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n\n"
-        f"Types: deb\nURIs: http://security.debian.org/debian-security\nSuites: {codename}-security\n"
-        "Components: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"
-    )
-    autologin = (
-        "[Service]\nExecStart=\nExecStart=-/sbin/agetty --autologin root --noclear --keep-baud %I $TERM\n"
-    )
-    return {
-        "etc/hostname": "innkeeper\n",
-        "etc/hosts": "127.0.0.1 localhost innkeeper\n::1 localhost ip6-localhost ip6-loopback\n",
-        "etc/fstab": "/dev/vda / ext4 noatime 0 1\n",
-        "etc/apt/sources.list.d/debian.sources": sources,
-        "etc/apt/apt.conf.d/90innkeeper": 'Acquire::Languages "none";\nAPT::Install-Recommends "false";\n',
-        "etc/dpkg/dpkg.cfg.d/innkeeper": excludes,
-        "etc/systemd/system/serial-getty@.service.d/autologin.conf": autologin,
-        "etc/environment": "LANG=C.UTF-8\n",
-    }
-
-
-def fingerprint(path: Path, digest: Callable[[Path], str | None] | None) -> dict[str, object]:
-    """What a manifest remembers of a file: length, time of last change and, if asked for, its digest."""
-    with storing(path.parent):
-        status = path.stat()
-    return {
-        "bytes": status.st_size,
-        "mtime_ns": status.st_mtime_ns,
-        "sha256": digest(path) if digest is not None else None,
-    }
-
-
-def read_manifest(path: Path) -> dict[str, object] | None:
-    """The manifest at `path`, None if there is none or it is damaged."""
-    try:
-        manifest = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    return manifest if isinstance(manifest, dict) else None
-
-
-def require_runner(runner: GuestRunner | None, name: str) -> GuestRunner:
-    """`runner`, or a ConfigError if there is none."""
-    if runner is None:
-        raise ConfigError(f"image {name} has to be built in a guest", f"run `inn images pull {name}` first")
-    return runner

@@ -13,15 +13,15 @@ import shutil
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from innkeeper.errors import ConfigError
 from innkeeper.guest_agent import agent_source_digest
-from innkeeper.images.build import (
+from innkeeper.images.built import (
     DISK_FILE,
     INITRD_FILE,
     KERNEL_FILE,
     BaseFiles,
-    Builder,
     fingerprint,
     read_manifest,
     require_runner,
@@ -29,9 +29,11 @@ from innkeeper.images.build import (
 )
 from innkeeper.images.cache import cache_directory, locked, sha256_of, storing, write_file
 from innkeeper.images.definition import ImageDefinition, catalog, definition
-from innkeeper.images.download import Downloads
 from innkeeper.images.progress import SILENT, Progress
 from innkeeper.images.runner import GuestRunner
+
+if TYPE_CHECKING:
+    from innkeeper.images.build import Builder
 
 _MANIFEST = "manifest.json"
 _BUILT_BY = {
@@ -110,7 +112,7 @@ def _file_names(image: ImageDefinition) -> tuple[str, ...]:
     return (KERNEL_FILE, INITRD_FILE) if image.kind == "initramfs" else (DISK_FILE,)
 
 
-def _build(image: ImageDefinition, builder: Builder, runner: GuestRunner | None) -> None:
+def _build(image: ImageDefinition, builder: "Builder", runner: GuestRunner | None) -> None:
     folder = _folder(image.name)
     with storing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -151,6 +153,10 @@ def ensure(name: str, progress: Progress, runner: GuestRunner | None) -> BootFil
     if not all(_is_ready(item) for item in chain):
         if image.disk is not None and not _is_ready(image):
             require_runner(runner, name)
+        # Loads what speaks HTTP and reads packages, which takes longer than all else a start needs.
+        from innkeeper.images.build import Builder
+        from innkeeper.images.download import Downloads
+
         root = cache_directory()
         with (
             locked(root / "lock", progress),
