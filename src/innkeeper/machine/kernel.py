@@ -15,14 +15,15 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import zstandard
-from elftools.common.exceptions import ELFError
-from elftools.elf.elffile import ELFFile
 
 from innkeeper.errors import ConfigError
 from innkeeper.spec.board import KERNEL_OFFSET, RAM_BASE
+
+if TYPE_CHECKING:
+    from elftools.elf.elffile import ELFFile
 
 _IMAGE_HEADER = struct.Struct("<8xQQQ")
 """code0, code1, text_offset, image_size, flags.
@@ -173,6 +174,10 @@ def foreign_architecture(data: bytes) -> str:
 
 
 def _elf(data: bytes, path: Path) -> Program:
+    # Few kernels are ELF files, and loading the library costs a seventh of a VM's start.
+    from elftools.common.exceptions import ELFError
+    from elftools.elf.elffile import ELFFile
+
     try:
         elf = ELFFile(io.BytesIO(data))
         machine = elf["e_machine"]
