@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,6 +46,8 @@ async def connect_async(
     start: bool = True,
 ) -> AsyncClient:
     """As `connect`, for use with asyncio."""
+    import asyncio
+
     from innkeeper.client.aio import AsyncClient
 
     places = Places.of(os.environ, os.geteuid())
