@@ -86,7 +86,7 @@ class DhcpServer:
             options += [
                 (_SUBNET_MASK, subnet.netmask4),
                 (_BROADCAST, subnet.broadcast4),
-                (_ROUTER, subnet.gateway4),
+                *([(_ROUTER, subnet.gateway4)] if subnet.leads_out else []),
                 (_DNS, subnet.dns4),
                 (_MTU, configuration.mtu_bytes.to_bytes(2, "big")),
             ]

@@ -36,6 +36,8 @@ class Subnet:
     dns6: bytes = _packed("fd00:a:0:2::3")
     router6: bytes = _packed("fe80::2")
     """The gateway's link-local address, which router advertisements come from."""
+    leads_out: bool = True
+    """Whether guests are told to send what is not on the cable to the gateway."""
 
     @property
     def netmask4(self) -> bytes:
