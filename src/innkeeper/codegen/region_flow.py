@@ -8,20 +8,23 @@ on, exactly.
 
 from __future__ import annotations
 
-from innkeeper.codegen.region_shape import Block, Shape
+from innkeeper.codegen.region_shape import Block, Register, Shape, accessed
 
 HAMMOCK_INSTRUCTIONS = 3
 """A branch over so few computing instructions is turned into selections: it costs more to mispredict."""
 
 
-MAX_LOOP_ENTRIES = 24
-Register = tuple[str, int]
-"""A letter, x or f, and a number."""
+MAX_LOOP_ENTRIES = 48
 
 
 def with_loop_entries(shape: Shape) -> Shape:
-    """The shape entered at its loops too: the baseline tier, once in a loop, comes by nowhere else."""
-    loops = sorted(Flow(shape).checked - set(shape.entries))[:MAX_LOOP_ENTRIES]
+    """The shape entered at its loops too: the baseline tier, once in a loop, comes by nowhere else.
+
+    It comes by where it jumps back to: a checked block may lie in the middle of one of its blocks.
+    """
+    flow = Flow(shape)
+    back = {to for at, found in flow.successors.items() for to in found if to <= at} & flow.looping()
+    loops = sorted((flow.checked | back) - set(shape.entries))[:MAX_LOOP_ENTRIES]
     return Shape(shape.blocks, tuple(sorted({*shape.entries, *loops})))
 
 
@@ -80,11 +83,15 @@ class Flow:
             self._costs[at] = len(self.shape.blocks[at].sites) + max(further, default=0)
         return self._costs[at]
 
-    def live_registers(self) -> dict[int, set[Register]]:
-        """By block, the registers whose value at its start may be read: what an entry has to load."""
+    def live_registers(self, kept: dict[int, tuple[Register, ...]]) -> dict[int, set[Register]]:
+        """By block, the registers whose value at its start may be read: what an entry has to load.
+
+        `kept` are, by block, registers that are stored when their loop is left, written or not.
+        """
         reads, writes = {}, {}
         for at in self.successors:
-            reads[at], writes[at] = _accessed(self.shape.blocks[at])
+            reads[at], writes[at] = accessed(self.shape.blocks[at])
+            reads[at] |= set(kept.get(at, ()))
         for block in self.shape.blocks.values():
             inner = self.hammock(block)
             if inner is not None:  # what it writes is selected from what was there
@@ -113,20 +120,3 @@ class Flow:
             return None
         over = inner.end == last.target and self.predecessors[inner.offset] == {block.offset}
         return inner if over and all(site.is_plain for site in inner.sites) else None
-
-
-def _accessed(block: Block) -> tuple[set[Register], set[Register]]:
-    """What a block reads before it writes it, and what it writes."""
-    reads: set[Register] = set()
-    writes: set[Register] = set()
-    for site in block.sites:
-        for effect in site.trace.effects:
-            verb, _, letter = effect.op.partition("_")
-            if letter not in ("x", "f"):
-                continue
-            register = (letter, site.decoded.operands[str(effect.attr)])
-            if verb == "read" and register not in writes:
-                reads.add(register)
-            elif verb == "write":
-                writes.add(register)
-    return reads, writes

@@ -4,8 +4,9 @@
 It has a stencil's parameters and is entered like a block. Registers are loaded once; what is written goes to
 the hart's words too, so that the region can be left anywhere without more code: to other code, where the
 budget does not last, and where an access has to take the slow path. There the baseline tier does the same
-instruction again, so the region has no slow paths. (Storing all registers at each exit instead made the code
-of a page with many accesses twice as long, and LLVM's time too.)
+instruction again, so the region has no slow paths. Only what innermost loops write is stored where they are
+left. (Storing all registers at each exit instead made the code of a page with many accesses twice as long,
+and LLVM's time too.)
 
 What may be kept over a whole region: the software TLB, FP_USABLE and the RAM's place change only in native
 functions, which are never called from here.
@@ -16,8 +17,9 @@ from __future__ import annotations
 from innkeeper.codegen import layout as at
 from innkeeper.codegen.lower import Emitter
 from innkeeper.codegen.region_flow import Flow
-from innkeeper.codegen.region_shape import Block, Shape, Site
-from innkeeper.codegen.region_site import SiteBuilder
+from innkeeper.codegen.region_loops import Loop, inner_loops
+from innkeeper.codegen.region_shape import FLOAT_STATE, Block, Shape, Site
+from innkeeper.codegen.region_site import KINDS, SiteBuilder
 from innkeeper.codegen.stencil_ir import PARAMETERS, look_up, tail
 from innkeeper.isa.riscv import state
 
@@ -31,6 +33,9 @@ attributes #1 = { strictfp }
 STUBS = ("lookup", "side")
 """What a region may jump to, as `STUB.name`."""
 
+_WORDS = {"x": state.X, "f": state.F, FLOAT_STATE[0]: state.FS_DIRTY}
+"""Where registers are in the hart's words, by their letter."""
+
 
 class RegionBuilder:
     """Builds `region` and an `entry_OFFSET` function for each entry."""
@@ -40,8 +45,11 @@ class RegionBuilder:
         self.flow = Flow(shape)
         self.out = Emitter()
         self.out.predicts = True
-        self.sides: list[tuple[str, int, int]] = []
-        """Exits to the baseline tier: label, offset, instructions to give back."""
+        self.sides: list[tuple[str, int, int, Loop | None]] = []
+        """Exits to the baseline tier: label, offset, instructions to give back, the loop that is left."""
+        self.loops = inner_loops(self.flow)
+        self.edges: list[tuple[str, str, Loop]] = []
+        """Ways out of loops: label, where it goes on, the loop."""
         self.exits: dict[int, str] = {}
         """Labels of exits to direct targets outside of the region."""
         self.registers: set[tuple[str, int]] = set()
@@ -71,10 +79,34 @@ class RegionBuilder:
 
     def label_of(self, offset: int) -> str:
         """Where control goes for a direct target."""
-        block = self.shape.blocks.get(offset)
+        block, loop = self.shape.blocks.get(offset), self.loops.get(self.block)
         if block is not None and block.sites:
-            return f"block{offset}"
-        return self.exits.setdefault(offset, f"exit{len(self.exits)}")
+            label = f"block{offset}"
+        else:
+            label = self.exits.setdefault(offset, f"exit{len(self.exits)}")
+        if loop is None or offset in loop.blocks:
+            return label
+        self.edges.append((self.out.label("leave"), label, loop))
+        return self.edges[-1][0]
+
+    def write(self, letter: str, number: int, value: str) -> None:
+        """To the slot, and to the hart's word, where exits find it; in an innermost loop that can wait."""
+        slot, kind = self.register(letter, number), KINDS.get(letter, "i64")
+        kept = value if kind == "i64" else self.out.emit(f"bitcast i64 {value} to {kind}")
+        self.out.do(f"store {kind} {kept}, ptr {slot}")
+        if self.block not in self.loops:
+            self.out.do(f"store i64 {value}, ptr {slot}.at")
+
+    def store_written(self, loop: Loop | None) -> None:
+        """Make the hart's words what the registers are that `loop`, which is left, writes."""
+        for letter, number in loop.written if loop is not None else ():
+            slot, kind = self.register(letter, number), KINDS.get(letter, "i64")
+            self.out.do(f"store {kind} {self.out.emit(f'load {kind}, ptr {slot}')}, ptr {slot}.at")
+
+    def side(self, offset: int, unpaid: int) -> str:
+        """The label of an exit to the baseline tier at `offset`; so many instructions are given back."""
+        self.sides.append((self.out.label("side"), offset, unpaid, self.loops.get(self.block)))
+        return self.sides[-1][0]
 
     def go_to(self, offset: int) -> None:
         """Go on at a direct target."""
@@ -101,6 +133,7 @@ class RegionBuilder:
 
     def leave_to(self, target: str) -> None:
         """Leave to a computed address."""
+        self.store_written(self.loops.get(self.block))
         look_up(self.out, target, budget=self.budget())
 
     def return_to(self, target: str) -> None:
@@ -109,7 +142,7 @@ class RegionBuilder:
             here = self.out.emit(f"add i64 %page, {offset}")
             same = self.out.emit(f"icmp eq i64 {here}, {target}")
             other = self.out.label("other")
-            self.out.do(f"br i1 {same}, label %block{offset}, label %{other}")
+            self.out.do(f"br i1 {same}, label %{self.label_of(offset)}, label %{other}")
             self.out.lines.append(f"{other}:")
         self.leave_to(target)
 
@@ -147,17 +180,18 @@ class RegionBuilder:
 
     def head(self) -> list[str]:
         """A slot for each register; each entry loads those that may be read from there on."""
-        lines = ["  %left = alloca i64", "  store i64 %budget, ptr %left"]
+        lines = [f"  {name} = alloca i64" for name in ("%left", "%side.offset", "%side.unpaid")]
+        lines.append("  store i64 %budget, ptr %left")
         for letter, number in sorted(self.registers):
-            name, index = f"%{letter}{number}", (state.X if letter == "x" else state.F) + number
-            lines.append(f"  {name} = alloca i64")
+            name, index = f"%{letter}{number}", _WORDS[letter] + number
+            lines.append(f"  {name} = alloca {KINDS.get(letter, 'i64')}")
             lines.append(f"  {name}.at = getelementptr i64, ptr %hart, i64 {index}")
         for name in sorted(self.caches):
             lines += [f"  {name}.{part} = alloca i64" for part in ("page", "host", "room")]
             lines += [f"  store i64 0, ptr {name}.{part}" for part in ("page", "host", "room")]
         cases = " ".join(f"i64 {n}, label %enter{o}" for n, o in enumerate(self.shape.entries))
         lines.append(f"  switch i64 %a, label %enter{self.shape.entries[0]} [ {cases} ]")
-        live = self.flow.live_registers()
+        live = self.flow.live_registers({block: loop.written for block, loop in self.loops.items()})
         for offset in self.shape.entries:
             lines.append(f"enter{offset}:")
             if offset not in self.flow.checked:
@@ -170,9 +204,9 @@ class RegionBuilder:
                     f"lasts{offset}:",
                 ]
             for letter, number in sorted(live[offset] & self.registers):
-                value = f"%{letter}{number}.{offset}"
-                lines.append(f"  {value} = load i64, ptr %{letter}{number}.at")
-                lines.append(f"  store i64 {value}, ptr %{letter}{number}")
+                value, kind = f"%{letter}{number}.{offset}", KINDS.get(letter, "i64")
+                lines.append(f"  {value} = load {kind}, ptr %{letter}{number}.at")
+                lines.append(f"  store {kind} {value}, ptr %{letter}{number}")
             lines.append(f"  br label %block{offset}")
         return lines
 
@@ -182,8 +216,7 @@ class RegionBuilder:
         out.lines.append(f"block{block.offset}:")
         if block.offset in self.flow.checked:
             short = out.emit(f"icmp slt i64 {self.budget()}, {self.flow.cost(block.offset)}")
-            lasts, ends = out.label("pays"), out.label("ends")
-            self.sides.append((ends, block.offset, 0))
+            lasts, ends = out.label("pays"), self.side(block.offset, 0)
             out.do(f"br i1 {short}, label %{ends}, label %{lasts}, !prof !1")
             out.lines.append(f"{lasts}:")
         self.pay(len(block.sites))
@@ -199,7 +232,7 @@ class RegionBuilder:
                 return
             if info.writes_float and not dirty:  # not before it: it may trap instead
                 dirty = True
-                out.do(f"store i64 1, ptr {builder.word(state.FS_DIRTY)}")
+                self.write(*FLOAT_STATE, "1")
         self.go_to(block.end)
 
     def check_float(self, builder: SiteBuilder) -> None:
@@ -209,14 +242,32 @@ class RegionBuilder:
 
     def build_exits(self) -> None:
         out = self.out
-        for label, offset, unpaid in self.sides:
+        self.block = -1
+        for label, onward, left in self.edges:
             out.lines.append(f"{label}:")
-            budget = out.emit(f"add i64 {self.budget()}, {unpaid}")
-            pc = out.emit(f"add i64 %page, {offset}")
-            out.do(tail("@STUB.side", a=pc, s="0", budget=budget))
+            self.store_written(left)
+            out.do(f"br label %{onward}")
+        self.build_sides()
         for offset, label in self.exits.items():
             out.lines.append(f"{label}:")
             self.leave_to(out.emit(f"add i64 %page, {offset}"))
+
+    def build_sides(self) -> None:
+        """Exits to the baseline tier: those of a loop meet, so that what it writes is stored in one place."""
+        out = self.out
+        together: dict[Loop | None, str] = {}
+        for label, offset, unpaid, loop in self.sides:
+            out.lines.append(f"{label}:")
+            out.do(f"store i64 {offset}, ptr %side.offset")
+            out.do(f"store i64 {unpaid}, ptr %side.unpaid")
+            out.do(f"br label %{together.setdefault(loop, f'together{len(together)}')}")
+        for loop, label in together.items():
+            out.lines.append(f"{label}:")
+            self.store_written(loop)
+            given_back = out.emit("load i64, ptr %side.unpaid")
+            budget = out.emit(f"add i64 {self.budget()}, {given_back}")
+            pc = out.emit(f"add i64 %page, {out.emit('load i64, ptr %side.offset')}")
+            out.do(tail("@STUB.side", a=pc, s="0", budget=budget))
 
 
 _TYPES = "i64, ptr, i64, i64, i64, i64"

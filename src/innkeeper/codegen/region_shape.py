@@ -7,18 +7,27 @@ baseline tier goes on there.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from innkeeper.codegen.stencil_ir import Unsupported, check_supported
+from innkeeper.codegen.stencil_ir import WRITES_FLOAT, Unsupported, check_supported
 from innkeeper.isa.riscv.decoder import Decoded, decode, length_bytes
 from innkeeper.isa.riscv.trace import Trace, trace
 from innkeeper.spec.riscv import PAGE_BYTES
 
 LIMIT_INSTRUCTIONS = 200
 """Instructions in one region at most; LLVM takes 0.3 to 0.6 ms for each."""
+LIMIT_LOOKED_AT = 1024
+"""Instructions among which those are chosen."""
 LINK_REGISTERS = (1, 5)
 """Registers that hold return addresses. Spec: riscv-unpriv 20240411, 2.5.1 "Unconditional Jumps"."""
+
+
+Register = tuple[str, int]
+"""A letter and a number: x or f, or FLOAT_STATE."""
+FLOAT_STATE: Register = ("d", 0)
+"""Whether floating point was written: a word that is treated like a register."""
 
 
 @dataclass(frozen=True)
@@ -175,37 +184,79 @@ def site_at(page: bytes, offset: int) -> Site | None:
 
 
 def shape_of(page: bytes, entries: tuple[int, ...], limit: int = LIMIT_INSTRUCTIONS) -> Shape:
-    """The region around `entries`: what is reached first comes first, up to `limit` instructions."""
-    sites: dict[int, Site] = {}
-    leaders = set(entries)
-    waiting = list(entries)
-    while waiting and len(sites) < limit:
-        at = waiting.pop(0)
-        while at not in sites and len(sites) < limit:
-            site = site_at(page, at)
-            if site is None:
-                break
-            sites[at] = site
-            at = site.end
-            if site.trace.control is not None:
-                found = _successors(site)
-                leaders.update(found)
-                waiting += found
-                break
-        else:
-            if at in sites:
-                leaders.add(at)
-    blocks = _cut(sites, leaders)
-    outside = {site.end for site in sites.values() if site.links and site.target not in blocks}
+    """The region around `entries`: the shortest ways round that come by one come first, up to `limit`
+    instructions, then what is reached first."""
+    sites = _reachable(page, entries)
+    found = sorted(_nearest(sites, entries).items(), key=lambda item: item[1])[:limit]
+    chosen = {at: sites[at] for at, _ in found}
+    blocks = _cut(chosen, _leaders(chosen, entries))
+    outside = {site.end for site in chosen.values() if site.links and site.target not in blocks}
     again = {at for at in outside if at in blocks and blocks[at].sites}
     return Shape(blocks, tuple(sorted({*(e for e in entries if blocks[e].sites), *again})))
+
+
+def _leaders(sites: dict[int, Site], entries: tuple[int, ...]) -> set[int]:
+    """Where blocks begin: entries, behind jumps and branches and at their targets, and where straight ways
+    meet (the same bytes can be read as different instructions)."""
+    leaders, straight = set(entries), set[int]()
+    for site in sites.values():
+        if site.trace.control is not None:
+            leaders.update(_successors(site))
+        elif site.end in straight:
+            leaders.add(site.end)
+        else:
+            straight.add(site.end)
+    return leaders
+
+
+def _reachable(page: bytes, entries: tuple[int, ...]) -> dict[int, Site]:
+    """The instructions of the page that may be reached, up to some times what fits into a region."""
+    found: dict[int, Site] = {}
+    waiting = deque(entries)
+    while waiting and len(found) < LIMIT_LOOKED_AT:
+        at = waiting.popleft()
+        site = site_at(page, at) if at not in found else None
+        if site is not None:
+            found[at] = site
+            waiting += _successors(site)
+    return found
+
+
+def _nearest(sites: dict[int, Site], entries: tuple[int, ...]) -> dict[int, int]:
+    """How far each instruction is from the entries: the length of the way round by it and an entry, where
+    there is one; else, behind all of those, that of the way there."""
+    forward = {at: [to for to in _successors(site) if to in sites] for at, site in sites.items()}
+    backward: dict[int, list[int]] = {at: [] for at in sites}
+    for at, successors in forward.items():
+        for to in successors:
+            backward[to].append(at)
+    nearest = dict.fromkeys((entry for entry in entries if entry in sites), 0)
+    for entry in nearest.copy():
+        there, back = _distances(forward, entry), _distances(backward, entry)
+        for at, distance in there.items():
+            around = distance + back[at] if at in back else LIMIT_LOOKED_AT + distance
+            nearest[at] = min(around, nearest.get(at, around))
+    return nearest
+
+
+def _distances(edges: dict[int, list[int]], start: int) -> dict[int, int]:
+    """Steps from `start` to whatever is reached."""
+    found = {start: 0}
+    waiting = deque([start])
+    while waiting:
+        at = waiting.popleft()
+        for to in edges[at]:
+            if to not in found:
+                found[to] = found[at] + 1
+                waiting.append(to)
+    return found
 
 
 def _successors(site: Site) -> list[int]:
     """Offsets inside the page where control may go on, the usual way first."""
     target = site.target
     found = [target] if target is not None else []
-    if site.is_branch or site.links:
+    if site.trace.control is None or site.is_branch or site.links:
         found.append(site.end)
     return [at for at in found if 0 <= at < PAGE_BYTES]
 
@@ -223,3 +274,22 @@ def _cut(sites: dict[int, Site], leaders: set[int]) -> dict[int, Block]:
                 break
         blocks[leader] = block
     return blocks
+
+
+def accessed(block: Block) -> tuple[set[Register], set[Register]]:
+    """What a block reads before it writes it, and what it writes."""
+    reads: set[Register] = set()
+    writes: set[Register] = set()
+    for site in block.sites:
+        for effect in site.trace.effects:
+            if effect.op in WRITES_FLOAT:
+                writes.add(FLOAT_STATE)
+            verb, _, letter = effect.op.partition("_")
+            if letter not in ("x", "f"):
+                continue
+            register = (letter, site.decoded.operands[str(effect.attr)])
+            if verb == "read" and register not in writes:
+                reads.add(register)
+            elif verb == "write" and register != ("x", 0):
+                writes.add(register)
+    return reads, writes

@@ -16,17 +16,24 @@ from innkeeper.spec.riscv import PAGE_BYTES
 
 LONGEST_ACCESS_BYTES = 8
 INVARIANT = "!invariant.load !4"
+KINDS = {"f": "double"}
+"""What the slots of registers hold, by their letter, where it is not i64: so that LLVM keeps it in a register
+that can compute with it. Loads and stores of it move bits, whatever they are."""
 
 
 class Region(Protocol):
     """What an instruction needs of the region that it is in."""
 
     out: Emitter
-    sides: list[tuple[str, int, int]]
-    """Exits to the baseline tier: label, offset, instructions to give back."""
 
     def register(self, letter: str, number: int) -> str:
         """The slot of a guest register."""
+
+    def write(self, letter: str, number: int, value: str) -> None:
+        """Give a guest register a value."""
+
+    def side(self, offset: int, unpaid: int) -> str:
+        """The label of an exit to the baseline tier at `offset`; so many instructions are given back."""
 
     def page_cache(self, site: Site, tag: int) -> str | None:
         """The prefix of the slots for the page that a base register led to last; None outside of loops."""
@@ -80,6 +87,11 @@ class SiteBuilder(InstructionBuilder):
         else:
             self.out.define(effect, self.out.emit(f"load i64, ptr {self.register('X', effect.attr)}"))
 
+    def do_read_f(self, effect: Expr) -> None:
+        kind = KINDS.get("f", "i64")
+        value = self.out.emit(f"load {kind}, ptr {self.register('F', effect.attr)}")
+        self.out.define(effect, self.out.emit(f"bitcast {kind} {value} to i64"))
+
     def do_write_x(self, effect: Expr) -> bool:
         if self.site.decoded.operands[str(effect.attr)] != 0:
             self.write("x", effect)
@@ -89,14 +101,13 @@ class SiteBuilder(InstructionBuilder):
         self.write("f", effect)
 
     def write(self, letter: str, effect: Expr) -> None:
-        """To the slot, and to the hart's word: an exit finds it there."""
-        slot = self.region.register(letter, self.site.decoded.operands[str(effect.attr)])
+        """Write a register, unless the instruction is skipped."""
+        number = self.site.decoded.operands[str(effect.attr)]
         value = self.out.value(effect.args[0])
         if self.skipped is not None:
-            before = self.out.emit(f"load i64, ptr {slot}")
+            before = self.out.emit(f"load i64, ptr {self.region.register(letter, number)}")
             value = self.out.emit(f"select i1 {self.skipped}, i64 {before}, i64 {value}")
-        self.out.do(f"store i64 {value}, ptr {slot}")
-        self.out.do(f"store i64 {value}, ptr {slot}.at")
+        self.region.write(letter, number, value)
 
     def load_unchanging(self, kind: str, pointer: str) -> str:
         return self.out.emit(f"load {kind}, ptr {pointer}, {INVARIANT}")
@@ -143,8 +154,7 @@ class SiteBuilder(InstructionBuilder):
 
     def leave_unless(self, condition: str, address: str) -> None:
         if self.side is None:
-            self.side = self.out.label("side")
-            self.region.sides.append((self.side, self.site.offset, self.unpaid))
+            self.side = self.region.side(self.site.offset, self.unpaid)
         hit = self.out.label("hit")
         self.out.do(f"br i1 {condition}, label %{hit}, label %{self.side}, !prof !2")
         self.out.lines.append(f"{hit}:")

@@ -20,6 +20,8 @@ from innkeeper.isa.riscv.trace import MAY_TRAP, Trace
 PARAMETERS = "i64 %budget, ptr %hart, i64 %page, i64 %ctx, i64 %a, i64 %s"
 TYPES = "i64, ptr, i64, i64, i64, i64"
 SIGNED_OPERANDS = frozenset({"imm"})
+WRITES_FLOAT = FLOAT_OPS | {"write_f", "raise_flags"}
+"""Effects after which the state of floating point is dirty."""
 _ORDER = "acq_rel"
 
 
@@ -107,8 +109,8 @@ class InstructionBuilder:
         return StencilInfo(
             control=kind,
             memory=self.memory() if self.accesses else None,
-            uses_float=bool(touched & (FLOAT_OPS | {"read_f", "write_f", "raise_flags"})),
-            writes_float=bool(touched & (FLOAT_OPS | {"write_f", "raise_flags"})),
+            uses_float=bool(touched & (WRITES_FLOAT | {"read_f"})),
+            writes_float=bool(touched & WRITES_FLOAT),
         )
 
     # Leaves.

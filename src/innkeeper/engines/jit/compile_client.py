@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from innkeeper.codegen.region_object import LIMIT_BYTES, RegionCode
 from innkeeper.engines.jit.optimizer import Wanted
+from innkeeper.engines.jit.region_cache import RegionCache
 
 CONNECT_TIMEOUT_S = 20.0
 ANSWER_TIMEOUT_S = 60.0
@@ -48,7 +49,8 @@ def runtime_folder() -> Path:
 
 
 class CompileClient:
-    """Asks the worker, one region at a time. Not for several threads.
+    """Asks the worker, one region at a time. Regions that are known are read from the cache, beside that and
+    by any thread; otherwise it is not for several threads.
 
     A worker that ends while it compiles costs that region only: the next request starts another.
     """
@@ -56,6 +58,7 @@ class CompileClient:
     def __init__(self, version: str, cache_folder: Path) -> None:
         self.version = version
         self.cache_folder = cache_folder
+        self._cache = RegionCache(cache_folder, version)
         self._connection: socket.socket | None = None
         self._stream: BinaryIO | None = None
         self._given_up = False
@@ -63,6 +66,8 @@ class CompileClient:
 
     def compile(self, page: bytes, entries: tuple[int, ...], wanted: Wanted) -> RegionCode | None:
         """The region, or None if there is none to be had; never raises for what the worker does."""
+        if wanted is Wanted.KNOWN:
+            return self._cache.load(page)
         if self._given_up:
             return None
         try:

@@ -28,7 +28,7 @@ from innkeeper.engines.jit.region_cache import RegionCache
 from innkeeper.spec.riscv import PAGE_BYTES
 
 NICENESS = 15
-MERGE_BELOW_BYTES = 64 << 10
+MERGE_BELOW_BYTES = 256 << 10
 """A page's regions are kept together up to about this size; then it begins with a new one."""
 ALONE_S = 60.0
 """How long the worker stays without a connection."""
@@ -58,10 +58,11 @@ class CompileServer:
                 if not entries:
                     return known
             region = self._compile(page, entries)
-            if region is not None:
-                if known is not None and len(known.code) < MERGE_BELOW_BYTES:
-                    region = known.merged(region)
-                self._cache.save(page, region)
+            if region is None:
+                return known
+            if known is not None and len(known.code) < MERGE_BELOW_BYTES:
+                region = known.merged(region)
+            self._cache.save(page, region)
             return region
 
     def serve(self, stream: BinaryIO) -> None:

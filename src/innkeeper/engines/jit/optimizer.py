@@ -3,11 +3,13 @@
 
 A sample is where a slice of a hart ended: one each some hundred thousand instructions, in proportion to where
 instructions are spent. The thread here sleeps until harts have run for a while, so that an idle guest costs
-nothing. The guest never waits for it.
+nothing. The guest never waits for it, and what was compiled before never waits for what is being compiled:
+that has a thread of its own.
 """
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -46,7 +48,18 @@ class Wanted(Enum):
 
 
 Compile = Callable[[bytes, tuple[int, ...], Wanted], RegionCode | None]
-"""(the page, entries, wanted) -> its region, or None if there is none."""
+"""(the page, entries, wanted) -> its region, or None if there is none. KNOWN ones are asked for on one
+thread; others, which may take long, one at a time on another."""
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A region to be compiled, of the page at guest-physical `address`."""
+
+    address: int
+    source: bytes
+    entries: tuple[int, ...]
+    wanted: Wanted
 
 
 @dataclass
@@ -62,7 +75,7 @@ class _Page:
 
 
 class Optimizer:
-    """The optimising tier of one engine. `compile_region` may take its time: it has a thread of its own.
+    """The optimising tier of one engine.
 
     `give_up`, from another thread, makes it return soon, and at once from then on; `close` comes last.
     """
@@ -90,8 +103,13 @@ class Optimizer:
         self._refused: set[int] = set()
         """Pages, by a hash of their content, that there is no region of: they are not asked for again."""
         self.installed = 0
-        self._thread = threading.Thread(target=self._main, name="optimizer", daemon=True)
-        self._thread.start()
+        self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._compiled: queue.SimpleQueue[tuple[_Request, RegionCode | None]] = queue.SimpleQueue()
+        self._is_compiling = False
+        mains = {"optimizer": self._main, "compiler": self._compile_main}
+        self._threads = [threading.Thread(target=mains[name], name=name, daemon=True) for name in mains]
+        for thread in self._threads:
+            thread.start()
 
     def poll(self) -> None:
         """A hart has run for a while. From any thread; does not wait."""
@@ -99,11 +117,13 @@ class Optimizer:
             self._wake.set()
 
     def stop(self) -> None:
-        """End the thread; a compilation under way is given up."""
+        """End the threads; a compilation under way is given up."""
         self._stopping = True
         self._wake.set()
         self._give_up()
-        self._thread.join()
+        self._requests.put(None)
+        for thread in self._threads:
+            thread.join()
         self._close()
 
     def _main(self) -> None:
@@ -113,7 +133,15 @@ class Optimizer:
             if self._stopping:
                 break
             self._take_samples()
-            self._compile_hot_pages()
+            self._look_up_warm_pages()
+            self._take_compiled()
+            self._compile_hottest_page()
+
+    def _compile_main(self) -> None:
+        while (request := self._requests.get()) is not None:
+            region = self._compile(request.source, request.entries, request.wanted)
+            self._compiled.put((request, region))
+            self._wake.set()
 
     def _take_samples(self) -> None:
         end = self._engine.shared[at.SAMPLE_NEXT]
@@ -150,46 +178,57 @@ class Optimizer:
             if not page.counts:
                 del self._pages[address]
 
-    def _compile_hot_pages(self) -> None:
-        """The hottest first; the guest goes on meanwhile, so after each one another may be."""
-        while not self._stopping:
-            self._look_up_warm_pages()
-            hot = [(page.fresh, address) for address, page in self._pages.items() if self._is_hot(page)]
-            if not hot or self._stopping:
-                return
-            _, address = max(hot)
-            self._compile_page(address, self._pages[address])
-            self._take_samples()
+    def _take_compiled(self) -> None:
+        while not self._compiled.empty():
+            request, region = self._compiled.get()
+            self._is_compiling = False
+            if region is not None:
+                self._install(request, region)
+            elif len(self._refused) < MAX_REFUSED:
+                self._refused.add(hash(request.source))
+
+    def _compile_hottest_page(self) -> None:
+        """One page at a time: when it is done, another may be hotter."""
+        hot = [(page.fresh, address) for address, page in self._pages.items() if self._is_hot(page)]
+        while hot and not self._is_compiling and not self._stopping:
+            hot.sort()
+            _, address = hot.pop()
+            page = self._pages[address]
+            page.compiles += 1
+            page.fresh = 0
+            request = self._request(address, page, Wanted.ALL_ENTRIES if page.entries else Wanted.ANY)
+            if request is not None:
+                self._is_compiling = True
+                self._requests.put(request)
 
     @staticmethod
     def _is_hot(page: _Page) -> bool:
         return page.compiles < MAX_COMPILES and page.fresh >= HOT_SAMPLES << page.compiles
 
     def _look_up_warm_pages(self) -> None:
-        for address, page in self._pages.items():
+        for address, page in list(self._pages.items()):
             if not page.looked_up and page.fresh >= WARM_SAMPLES and not self._stopping:
                 page.looked_up = True
-                self._obtain(address, page, Wanted.KNOWN)
+                request = self._request(address, page, Wanted.KNOWN)
+                region = self._compile(request.source, request.entries, Wanted.KNOWN) if request else None
+                if request is not None and region is not None:
+                    self._install(request, region)
 
-    def _compile_page(self, address: int, page: _Page) -> None:
-        page.compiles += 1
-        self._obtain(address, page, Wanted.ALL_ENTRIES if page.entries else Wanted.ANY)
-        page.fresh = 0
-
-    def _obtain(self, address: int, page: _Page, wanted: Wanted) -> None:
+    def _request(self, address: int, page: _Page, wanted: Wanted) -> _Request | None:
+        """What to ask for; None if there is nothing to gain."""
         entries = tuple(offset for offset, _ in page.counts.most_common(MAX_ENTRIES))
         if all(self._installer.has_region(address + offset) for offset in entries):
             page.entries = entries  # forgotten here, but still in place
             for offset in entries:
                 page.holds |= 1 << (offset >> 1)
-            return
+            return None
         source = self._engine.read_page(address)
-        content = hash(source)
-        if content in self._refused:
-            return
-        region = self._compile(source, entries, wanted)
-        if region is None and wanted is not Wanted.KNOWN and len(self._refused) < MAX_REFUSED:
-            self._refused.add(content)
-        if region is not None and not self._stopping and self._installer.install(address, source, region):
+        return None if hash(source) in self._refused else _Request(address, source, entries, wanted)
+
+    def _install(self, request: _Request, region: RegionCode) -> None:
+        address = request.address
+        if not self._stopping and self._installer.install(address, request.source, region):
+            page = self._pages.setdefault(address, _Page())
             page.entries, page.holds = tuple(offset for offset, _ in region.entries), region.holds
+            page.fresh = 0
             self.installed += 1

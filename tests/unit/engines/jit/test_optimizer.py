@@ -97,6 +97,26 @@ def test_the_cache_is_asked_first_then_the_hottest_page_is_compiled(optimized: T
     assert optimized.next() == (2, (4,), Wanted.ANY)
 
 
+def test_what_is_known_does_not_wait_for_what_is_compiled(optimized: Tier) -> None:
+    released = threading.Event()
+
+    def answer(page: bytes, entries: tuple[int, ...], wanted: Wanted) -> RegionCode | None:
+        if wanted is not Wanted.KNOWN:
+            assert released.wait(WAIT_S)
+        return compile_region(page, entries) if wanted is Wanted.KNOWN and page[len(LOOP)] == 2 else None
+
+    optimized.answer = answer
+    optimized.give((1, 0, MANY))
+    optimized.until(Wanted.ANY)
+    optimized.give((2, 0, MANY))
+    assert optimized.next() == (2, (0,), Wanted.KNOWN)
+    optimized.give((3, 0, MANY))
+    assert optimized.next() == (3, (0,), Wanted.KNOWN)
+    made = optimized.engine.optimizer
+    assert made is not None and made.installed == 1
+    released.set()
+
+
 def test_what_the_cache_has_is_not_compiled(optimized: Tier) -> None:
     optimized.answer = lambda page, entries, wanted: compile_region(page, entries)
     optimized.give((1, 0, MANY))
