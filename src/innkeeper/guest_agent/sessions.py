@@ -8,7 +8,7 @@ from innkeeper.guest_agent import linux
 from innkeeper.guest_agent import protocol as say
 from innkeeper.guest_agent.layout import RING_BYTES, RINGS, SESSION_BYTES, SESSIONS, SESSIONS_END
 from innkeeper.guest_agent.output import send_number
-from innkeeper.guest_agent.subset import agent, call1, call2, load64
+from innkeeper.guest_agent.subset import ERRORS, agent, call1, call2, load64
 from innkeeper.guest_agent.texts import copy_bytes, zero_bytes
 from innkeeper.ir.native import M64, Words, words_at
 
@@ -120,8 +120,11 @@ def orphan(s: Words) -> int:
 @agent
 def signal_group(s: Words, number: int) -> int:
     """Send a signal to the command's process group, if it has not ended."""
-    if s[at.KIND] == at.COMMAND and s[at.PID]:
-        call2(linux.KILL, (0 - s[at.PID]) & M64, number)
+    if s[at.KIND] != at.COMMAND or not s[at.PID]:
+        return 0
+    if call2(linux.KILL, (0 - s[at.PID]) & M64, number) >= ERRORS:
+        # It has not made its group yet.
+        call2(linux.KILL, s[at.PID], number)
     return 0
 
 
