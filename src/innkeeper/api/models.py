@@ -32,6 +32,7 @@ WaitState = Literal["stopped", "running", "paused", "crashed", "ready", "ended"]
 """`ready`: running, and the guest's agent answers. `ended`: stopped or crashed."""
 LogSource = Literal["console", "vmm"]
 
+Amount = Annotated[int, Ge(0), Le((1 << 63) - 1)]
 Labels = dict[LabelName, LabelValue]
 
 

@@ -76,12 +76,27 @@ class Places:
         return self.control_sockets / f"{vm_id}.sock"
 
     @property
+    def networks(self) -> Path:
+        """Which private networks there are."""
+        return self.state / "networks"
+
+    @property
+    def network_sockets(self) -> Path:
+        """Where the VMs on each of them meet."""
+        return self.runtime / "networks"
+
+    @property
     def vms(self) -> Path:
         return self.state / "vms"
 
     def vm(self, vm_id: str) -> Path:
         """What is kept of a VM: `vmm.json`, logs, `disks/`."""
         return self.vms / vm_id
+
+    @property
+    def imports(self) -> Path:
+        """What comes from, or goes to, another host, while that lasts."""
+        return self.state / "imports"
 
     @property
     def snapshots(self) -> Path:

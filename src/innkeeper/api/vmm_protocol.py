@@ -26,6 +26,8 @@ LINE_LIMIT_BYTES = 1 << 20
 """A longer line ends the connection."""
 VMM_MODULE = "innkeeper.vmm.process"
 """Started as `python -m VMM_MODULE CONFIG_FILE`, in a session of its own, output to `LOG_FILE`."""
+DISK_TOOL_MODULE = "innkeeper.vmm.disk_tool"
+"""Started as `python -m DISK_TOOL_MODULE …`: the hypervisor has nothing to do with the form of disks."""
 CONFIG_FILE = "vmm.json"
 """In the VM's folder: the `VmmConfig` that its VMM was started with."""
 ENDED_FILE = "ended.json"

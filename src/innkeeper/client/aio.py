@@ -97,7 +97,7 @@ class AsyncClient:
     ) -> AsyncVm | AsyncSnapshot:
         """Make a VM or snapshot of what `Vm.export` or `Snapshot.export` gave."""
         operation = await self.finish(
-            await self._transport.upload(calls.import_file(name), parts), on_progress
+            await self._transport.upload(calls.import_file(name, POLL_S), parts), on_progress
         )
         return (
             await self.vm(operation.vms[0])

@@ -183,6 +183,7 @@ def export_snapshot(snapshot: str) -> Call[bytes]:
     )
 
 
-def import_file(name: str | None) -> Call[models.Operation]:
+def import_file(name: str | None, wait_s: float) -> Call[models.Operation]:
     """Its body is bytes, sent as they come."""
-    return Call("import_file", "POST", path_of("import"), _one(models.Operation), {"name": name})
+    query = {"name": name, "wait_s": wait_s}
+    return Call("import_file", "POST", path_of("import"), _one(models.Operation), query)

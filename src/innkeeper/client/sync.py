@@ -89,7 +89,7 @@ class Client:
         self, parts: Iterable[bytes], name: str | None = None, on_progress: OnProgress | None = None
     ) -> Vm | Snapshot:
         """Make a VM or snapshot of what `Vm.export` or `Snapshot.export` gave."""
-        operation = self.finish(self._transport.upload(calls.import_file(name), parts), on_progress)
+        operation = self.finish(self._transport.upload(calls.import_file(name, POLL_S), parts), on_progress)
         return self.vm(operation.vms[0]) if operation.vms else self.snapshot(operation.snapshot or "")
 
     def finish(self, operation: models.Operation, on_progress: OnProgress | None = None) -> models.Operation:

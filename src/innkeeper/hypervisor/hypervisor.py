@@ -258,6 +258,8 @@ class Hypervisor:
             else:
                 await asyncio.to_thread(remove_unfinished, places.snapshot(intent.id))
             await self.services.commit(end(intent))
+        await asyncio.to_thread(remove_folder, places.imports)
+        places.imports.mkdir(mode=0o700)
         for parent in (places.vms, places.snapshots):
             await asyncio.to_thread(remove_remains, parent)
 

@@ -78,7 +78,7 @@ async def _take(hypervisor: Hypervisor, vm: Vm, name: str) -> SnapshotRecord:
             await vm.update(last_snapshot=record.id)
     except BaseException:
         if intent.id not in hypervisor.snapshots:
-            await asyncio.shield(_drop(hypervisor, intent))
+            await asyncio.shield(drop(hypervisor, intent))
         raise
     return record
 
@@ -99,7 +99,8 @@ async def keep(hypervisor: Hypervisor, record: SnapshotRecord) -> None:
     hypervisor.snapshots[record.id] = record
 
 
-async def _drop(hypervisor: Hypervisor, intent: Intent) -> None:
+async def drop(hypervisor: Hypervisor, intent: Intent) -> None:
+    """Remove the folder of a snapshot that has no record."""
     await asyncio.to_thread(remove_unfinished, hypervisor.services.places.snapshot(intent.id))
     await hypervisor.services.commit(end(intent))
 
@@ -172,7 +173,7 @@ async def remove(hypervisor: Hypervisor, snapshot: SnapshotRecord) -> models.Ope
         except sqlite3.IntegrityError:
             raise ConflictError(f"the snapshot {snapshot.name} is needed by another one") from None
         hypervisor.snapshots.pop(snapshot.id, None)
-        await _drop(hypervisor, intent)
+        await drop(hypervisor, intent)
         return Outcome((), snapshot.id)
 
     return await hypervisor.operations.begin("remove snapshot", snapshot.name, work)

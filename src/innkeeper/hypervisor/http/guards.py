@@ -17,7 +17,7 @@ from innkeeper.host.processes import peer_user
 
 BODY_LIMIT_BYTES = 1 << 20
 DISCARD_LIMIT_BYTES = 64 << 20
-_UNLIMITED = ("/v1/import",)
+_UNLIMITED = (("POST", "/v1/import"),)
 """Routes that check by themselves what they are sent, part by part."""
 _ROOT = 0
 
@@ -51,7 +51,7 @@ class BodyLimit:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in _UNLIMITED:
+        if scope["type"] != "http" or (scope["method"], scope["path"]) in _UNLIMITED:
             await self._app(scope, receive, send)
             return
         size_bytes = 0
