@@ -24,7 +24,7 @@ class GuestCards:
 
     def __init__(self, config: VmmConfig) -> None:
         self._adapters = _adapters(config)
-        self._network = _network(self._adapters)
+        self._network = _network(self._adapters, config)
         self._plugs: list[NetPlug] = []
 
     def cards(self) -> list[NetCard]:
@@ -48,7 +48,7 @@ class GuestCards:
         """In a forked child: other backends; what was open to the world belongs to the parent."""
         self._network.close()
         self._adapters = _adapters(config)
-        self._network = _network(self._adapters)
+        self._network = _network(self._adapters, config)
         cards = self._network.cards()
         for plug, adapter in zip(self._plugs, self._adapters, strict=False):
             connect = cards.pop(0).connect if adapter.network != "none" else _connect_nothing
@@ -72,8 +72,9 @@ def _connect_nothing(loop: IoLoop) -> NetBackend:
     return NullNet()
 
 
-def _network(adapters: list[Adapter]) -> GuestNetwork:
-    return GuestNetwork([adapter for adapter in adapters if adapter.network != "none"])
+def _network(adapters: list[Adapter], config: VmmConfig) -> GuestNetwork:
+    plugged = [adapter for adapter in adapters if adapter.network != "none"]
+    return GuestNetwork(plugged, name=config.hostname or config.name)
 
 
 def _adapters(config: VmmConfig) -> list[Adapter]:

@@ -23,7 +23,7 @@ from innkeeper.vmm.engine_choice import ENGINES, ReportProgress, choose_engine
 from innkeeper.vmm.image_progress import CallbackProgress
 from innkeeper.vmm.job import GuestJobRunner
 from innkeeper.vmm.keyboard import connect_keyboard
-from innkeeper.vmm.network import GuestNetwork, plan_adapters
+from innkeeper.vmm.network import GuestNetwork, checked_name, plan_adapters
 from innkeeper.vmm.streams import Sink, write_all
 
 if TYPE_CHECKING:
@@ -73,7 +73,9 @@ class Machine:
         firmware: M-mode firmware such as OpenSBI's fw_dynamic; without it SBI is answered by the machine.
         engine: "auto", "jit" or "reference".
         net: what the guest's network adapters are connected to: "user" (the internet by way of the host's own
-            sockets), "none", "tap:INTERFACE", "bridge:BRIDGE", or a sequence of these for several.
+            sockets), the name of a private network, "none", "tap:INTERFACE", "bridge:BRIDGE", or a sequence
+            of these for several.
+        name: what other VMs on its private networks call it: lower case letters, digits and -.
         ports: ports of the host that lead to the guest on the network "user":
             `[HOST_ADDR:]HOST_PORT:GUEST_PORT[/udp]` strings or `Forward`s; on the host's loopback unless an
             address says otherwise.
@@ -104,6 +106,7 @@ class Machine:
         firmware: PathLike | None = None,
         engine: str = "auto",
         net: str | Sequence[str] = "user",
+        name: str = "",
         ports: Sequence[Forward | str] = (),
         policy: Policy | None = None,
         timeout_s: float | None = None,
@@ -125,6 +128,7 @@ class Machine:
         self._firmware = Path(firmware) if firmware is not None else None
         self._engine = engine
         self._adapters = plan_adapters(net, ports, policy)
+        self._name = checked_name(name)
         self._timeout_s = _checked_timeout(timeout_s)
         self._progress = progress
         self._on_warning = on_warning
@@ -212,15 +216,17 @@ class Machine:
 
     @contextlib.contextmanager
     def _session(self, command: bytes | None, *, stop_at_panic: bool) -> Iterator[vm.Session]:
-        boot, root_disk = self._boot_files(command)
         told: list[str] = []
         with contextlib.ExitStack() as stack:
+            network = GuestNetwork(self._adapters, name=self._name)
+            stack.callback(network.close)
+            boot, root_disk = self._boot_files(command, network)
             disks = open_disks(root_disk, self._disks, stack)
             config = vm.SessionConfig(
                 MachineConfig(boot, self._cpus, self._memory_bytes),
                 self._engine_factory(),
                 disks,
-                self._adapters,
+                network,
                 power_off_at_exit=all(disk.read_only for disk in self._disks),
                 stop_at_panic=stop_at_panic,
                 on_warning=self._on_warning or told.append,
@@ -236,7 +242,7 @@ class Machine:
     def _engine_factory(self) -> EngineFactory:
         return choose_engine(self._engine, self._progress)
 
-    def _boot_files(self, command: bytes | None) -> tuple[BootConfig, Path | None]:
+    def _boot_files(self, command: bytes | None, network: GuestNetwork) -> tuple[BootConfig, Path | None]:
         """What is booted, and the image's root disk."""
         kernel, append, root_disk = self._kernel, self._append, None
         initrd: list[Path | bytes] = [self._initrd] if self._initrd else []
@@ -245,8 +251,7 @@ class Machine:
             initrd = initrd or [files.initrd]
             if kernel is None:
                 kernel, root_disk = files.kernel, files.root_disk
-            words = GuestNetwork(self._adapters).kernel_words()
-            append = " ".join(filter(None, (files.append, words, self._append)))
+            append = " ".join(filter(None, (files.append, network.kernel_words(), self._append)))
         if command is not None:
             initrd.append(command)
         return BootConfig(kernel, tuple(initrd), append, self._firmware), root_disk

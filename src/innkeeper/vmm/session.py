@@ -22,7 +22,7 @@ from innkeeper.host.clock import HostClock
 from innkeeper.machine.board import Peripherals
 from innkeeper.machine.machine import Ending, MachineConfig, Outcome, VirtMachine
 from innkeeper.vmm.control import ControlReader
-from innkeeper.vmm.network import Adapter, GuestNetwork
+from innkeeper.vmm.network import GuestNetwork
 from innkeeper.vmm.streams import InputStream, OutputStream, Sink
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class SessionConfig:
     machine: MachineConfig
     make_engine: Callable[[GuestRam], Engine]
     disks: Sequence[DiskBackend] = ()
-    adapters: Sequence[Adapter] = ()
+    network: GuestNetwork | None = None
     power_off_at_exit: bool = False
     stop_at_panic: bool = False
     on_warning: Callable[[str], None] = lambda message: None
@@ -86,7 +86,8 @@ class Session:
         self._told_of_refusal = False
         self._closed = False
         self._control = ControlReader(on_exit=self._command_ended)
-        self._network = GuestNetwork(config.adapters, self._refused)
+        self._network = config.network or GuestNetwork(())
+        self._network.on_refused = self._refused
         self.machine = VirtMachine(
             config.machine,
             config.make_engine,
