@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
-from innkeeper.cli import commands_attach, commands_hypervisor, commands_vms
+from innkeeper.cli import commands_attach, commands_hypervisor, commands_network, commands_vms
 from innkeeper.cli.call import Action, Call, Json
 from innkeeper.cli.failures import STATUS_ERROR, STATUS_INTERRUPTED, exit_status, say
 from innkeeper.cli.parts import GuestOptions, Parts
@@ -33,6 +33,7 @@ app.add_typer(images_app, name="images", help="List, pull and remove the images 
 commands_vms.register(app)
 commands_attach.register(app)
 commands_hypervisor.register(app)
+commands_network.register(app)
 
 
 def invoke(arguments: Sequence[str], parts: Parts | None) -> int:
@@ -101,8 +102,14 @@ def _run(
     engine: Annotated[str, typer.Option(metavar="NAME", help="auto, jit or reference.")] = "auto",
     net: Annotated[
         list[str] | None,
-        typer.Option(metavar="NETWORK", help="user, none, tap:INTERFACE or bridge:BRIDGE. May be repeated."),
+        typer.Option(
+            metavar="NETWORK",
+            help="user, none, a private network's name, tap:INTERFACE or bridge:BRIDGE. May be repeated.",
+        ),
     ] = None,
+    name: Annotated[
+        str, typer.Option(metavar="NAME", help="What other VMs on its private networks call it.")
+    ] = "",
     publish: Annotated[
         list[str] | None,
         typer.Option(
@@ -152,6 +159,7 @@ def _run(
         firmware=firmware,
         engine=engine,
         net=tuple(net or ("user",)),
+        name=name,
         ports=tuple(publish or ()),
         egress=egress,
         allow=tuple(allow or ()),

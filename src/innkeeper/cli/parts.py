@@ -36,6 +36,7 @@ class GuestOptions:
     firmware: Path | None = None
     engine: str = "auto"
     net: Sequence[str] = ("user",)
+    name: str = ""
     ports: Sequence[str] = ()
     """`[HOST_ADDR:]HOST_PORT:GUEST_PORT[/udp]`."""
     egress: str = "allow"
@@ -102,6 +103,7 @@ def make_machine(options: GuestOptions, progress: ProgressDisplay) -> GuestMachi
         firmware=options.firmware,
         engine=options.engine,
         net=options.net,
+        name=options.name,
         ports=options.ports,
         policy=policy,
         timeout_s=options.timeout_s,
