@@ -131,6 +131,9 @@ def _run(
     deny: Annotated[
         list[str] | None, typer.Option(metavar="DESTINATION", help="Do not let the guest reach this.")
     ] = None,
+    capture: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the network's frames into this pcapng file.")
+    ] = None,
     timeout: Annotated[
         str | None, typer.Option(metavar="SECONDS", help="End the guest after this time; status 124.")
     ] = None,
@@ -164,6 +167,7 @@ def _run(
         egress=egress,
         allow=tuple(allow or ()),
         deny=tuple(deny or ()),
+        capture=capture,
         timeout_s=None if timeout is None else parse_timeout_s(timeout),
     )
     if call.command is None:

@@ -43,6 +43,7 @@ class GuestOptions:
     """allow, deny or list: what the guest may reach beside what `allow` and `deny` name."""
     allow: Sequence[str] = ()
     deny: Sequence[str] = ()
+    capture: Path | None = None
     timeout_s: float | None = None
 
 
@@ -106,6 +107,7 @@ def make_machine(options: GuestOptions, progress: ProgressDisplay) -> GuestMachi
         name=options.name,
         ports=options.ports,
         policy=policy,
+        capture=options.capture,
         timeout_s=options.timeout_s,
         progress=progress.report,
         on_warning=say,

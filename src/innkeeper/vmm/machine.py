@@ -81,6 +81,7 @@ class Machine:
             address says otherwise.
         policy: what the guest may reach on the network "user"; by default the internet, and nothing of the
             host and its private networks.
+        capture: a pcapng file to which the frames of all adapters are written.
         timeout_s: seconds until a boot is stopped; None: never. A `timeout_s` of `run` comes first.
         progress: called as `progress(what, done, total)` while an image or the engine is being prepared;
             total 0: unknown.
@@ -109,6 +110,7 @@ class Machine:
         name: str = "",
         ports: Sequence[Forward | str] = (),
         policy: Policy | None = None,
+        capture: PathLike | None = None,
         timeout_s: float | None = None,
         progress: ReportProgress | None = None,
         on_warning: Callable[[str], None] | None = None,
@@ -129,6 +131,7 @@ class Machine:
         self._engine = engine
         self._adapters = plan_adapters(net, ports, policy)
         self._name = checked_name(name)
+        self._capture = Path(capture) if capture is not None else None
         self._timeout_s = _checked_timeout(timeout_s)
         self._progress = progress
         self._on_warning = on_warning
@@ -218,7 +221,7 @@ class Machine:
     def _session(self, command: bytes | None, *, stop_at_panic: bool) -> Iterator[vm.Session]:
         told: list[str] = []
         with contextlib.ExitStack() as stack:
-            network = GuestNetwork(self._adapters, name=self._name)
+            network = GuestNetwork(self._adapters, name=self._name, capture=self._capture)
             stack.callback(network.close)
             boot, root_disk = self._boot_files(command, network)
             disks = open_disks(root_disk, self._disks, stack)

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from innkeeper.api.places import Places
@@ -18,6 +19,7 @@ from innkeeper.machine.io_loop import IoLoop
 
 if TYPE_CHECKING:
     from innkeeper.host.private_networks import Membership, PrivateNetworks
+    from innkeeper.network.capture import CaptureFile
     from innkeeper.network.forwards import Forward
     from innkeeper.network.limits import Limits
     from innkeeper.network.nat import UserNet
@@ -118,8 +120,8 @@ class GuestNetwork:
 
     It joins the private networks when it is made: only then the guest's addresses there are known. Other VMs
     find this one by `name` (lower case letters, digits and -), if it has one. `on_refused` hears of
-    connections that policy refused. What the host refuses (a port that is in use, an interface) is raised as
-    HostError, here or when the machine is made.
+    connections that policy refused. All frames are written to the file `capture`, if it is given. What the
+    host refuses (a port that is in use, an interface) is raised as HostError, here or when the machine is made.
     """
 
     def __init__(
@@ -128,9 +130,14 @@ class GuestNetwork:
         on_refused: Callable[[Refusal], None] | None = None,
         *,
         name: str = "",
+        capture: Path | None = None,
     ) -> None:
         self._adapters = tuple(adapters)
+        self._capture_path = capture
+        self._capture: CaptureFile | None = None
         self.on_refused = on_refused
+        self.on_warning: Callable[[str], None] = lambda message: None
+        """Hears of a capture that ends before the machine does."""
         self._name = name
         self._closers: list[Callable[[], None]] = []
         self._names: dict[str, tuple[bytes, ...]] = {}
@@ -153,7 +160,7 @@ class GuestNetwork:
     def cards(self) -> list[NetCard]:
         """What is plugged into the board, in order: eth0 is the first."""
         return [
-            NetCard(functools.partial(self._connect, number, adapter), adapter.mac)
+            NetCard(functools.partial(self._connect_captured, number, adapter), adapter.mac)
             for number, adapter in enumerate(self._adapters)
         ]
 
@@ -199,6 +206,18 @@ class GuestNetwork:
         from innkeeper.network.private import subnet_of
 
         return subnet_of(member.network.subnet, member.address)
+
+    def _connect_captured(self, number: int, adapter: Adapter, loop: IoLoop) -> NetBackend:
+        """The backend, by way of the capture if there is one."""
+        if self._capture_path is None:
+            return self._connect(number, adapter, loop)
+        from innkeeper.network.capture import CapturedNet, CaptureFile
+
+        if self._capture is None:
+            clock = loop.clock
+            self._capture = CaptureFile(self._capture_path, clock, lambda message: self.on_warning(message))
+            self._closers.insert(0, self._capture.close)
+        return CapturedNet(self._connect(number, adapter, loop), self._capture, f"eth{number}")
 
     def _connect(self, number: int, adapter: Adapter, loop: IoLoop) -> NetBackend:
         kind, _, place = adapter.network.partition(":")

@@ -88,6 +88,7 @@ class Session:
         self._control = ControlReader(on_exit=self._command_ended)
         self._network = config.network or GuestNetwork(())
         self._network.on_refused = self._refused
+        self._network.on_warning = self.warn
         self.machine = VirtMachine(
             config.machine,
             config.make_engine,
