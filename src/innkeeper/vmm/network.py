@@ -121,7 +121,7 @@ class GuestNetwork:
     It joins the private networks when it is made: only then the guest's addresses there are known. Other VMs
     find this one by `name` (lower case letters, digits and -), if it has one. `on_refused` hears of
     connections that policy refused. All frames are written to the file `capture`, if it is given. What the
-    host refuses (a port that is in use, an interface) is raised as HostError, here or when the machine is made.
+    host refuses (a port in use, an interface) is raised as HostError, here or when the machine is made.
     """
 
     def __init__(
