@@ -19,7 +19,7 @@ from innkeeper.hypervisor.http.parameters import Owner, VmOfPath, WaitSeconds
 from innkeeper.hypervisor.http.snapshots import SnapshotOfPath
 
 router = APIRouter(prefix="/v1", tags=["Transfer"])
-MEDIA_TYPE = "application/zstd"
+MEDIA_TYPE = "application/octet-stream"
 _ANSWER: dict[int | str, dict[str, object]] = {200: {"content": {MEDIA_TYPE: {}}}}
 _BODY = {
     "requestBody": {
