@@ -14,8 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from filelock import FileLock, Timeout
-
 from innkeeper.errors import HostError
 from innkeeper.images.progress import Progress, reporting
 
@@ -96,6 +94,9 @@ def locked(path: Path, progress: Progress) -> Iterator[None]:
 
     The operating system drops the lock of a process that ends, however it ends.
     """
+    # Most who look into the cache write nothing there.
+    from filelock import FileLock, Timeout
+
     with storing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path)

@@ -9,6 +9,8 @@ from innkeeper.devices.uart import Uart
 from innkeeper.devices.virtio.console_port import ConsolePort
 from innkeeper.machine.firmware_console import FirmwareConsole
 
+END_OF_PANIC = b"end Kernel panic"
+"""Source: Linux, kernel/panic.c, panic(): the last line of a kernel that does not reboot."""
 END_OF_TRANSMISSION = b"\x04"
 """Ctrl-D, sent when standard input ends."""
 

@@ -14,7 +14,6 @@ from typing import Any
 
 from innkeeper.api.vmm_protocol import VmmConfig
 from innkeeper.errors import ConfigError, InnkeeperError
-from innkeeper.machine.fork import LiveSnapshot, fork, save_live
 from innkeeper.vmm.guest import Guest
 from innkeeper.vmm.guest_disks import FROZEN_ROOT
 
@@ -35,6 +34,8 @@ class Copies:
 
         Its result has `pause_ns`. Raises InnkeeperError if it cannot begin.
         """
+        from innkeeper.machine.fork import LiveSnapshot, save_live
+
         guest = self._guest
         guest.disks.require_copyable()
         frozen = folder.with_name(f".{folder.name}.{os.getpid()}.root.part")
@@ -79,6 +80,8 @@ class Copies:
 
         Raises InnkeeperError if one cannot be had; those made before it run.
         """
+        from innkeeper.machine.fork import fork
+
         guest = self._guest
         if not 0 < len(configs) <= FORK_LIMIT:
             raise ConfigError(f"{len(configs)} forks at once cannot be had", f"ask for 1 to {FORK_LIMIT}")

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from innkeeper import images
 from innkeeper.api.vmm_protocol import VmmConfig, VmState, VmStatus
 from innkeeper.devices.virtio.console_port import PortConfig
 from innkeeper.errors import ConfigError, GuestError
@@ -19,16 +18,13 @@ from innkeeper.host.processes import process_start_ticks
 from innkeeper.machine.board import Peripherals
 from innkeeper.machine.boot import BootConfig
 from innkeeper.machine.machine import Ending, MachineConfig, Outcome, VirtMachine
-from innkeeper.machine.snapshot import load
 from innkeeper.vmm.agent import GuestAgent
 from innkeeper.vmm.agent_wire import Identity
-from innkeeper.vmm.console import ConsoleInput
+from innkeeper.vmm.console import END_OF_PANIC, ConsoleInput
 from innkeeper.vmm.console_hub import ConsoleHub, ConsoleLog
 from innkeeper.vmm.engine_choice import choose_engine
 from innkeeper.vmm.guest_disks import GuestDisks
 from innkeeper.vmm.guest_network import GuestCards
-from innkeeper.vmm.job import GuestJobRunner
-from innkeeper.vmm.session import END_OF_PANIC
 
 CONSOLE, AGENT, CONTROL = range(3)
 PORTS = (
@@ -84,6 +80,8 @@ class Guest:
         Before the machine runs. Raises ConfigError for a snapshot that is damaged or does not fit.
         """
         if self.config.restore_from is not None:
+            from innkeeper.machine.snapshot import load
+
             load(self.machine, Path(self.config.restore_from))
 
     def become(self, config: VmmConfig) -> None:
@@ -212,6 +210,10 @@ class Guest:
             initrd = (Path(config.initrd),) if config.initrd else ()
             kernel = Path(config.kernel) if config.kernel else None
             return BootConfig(kernel, initrd, config.append, firmware), None
+        # What a VM with a kernel of its own needs not.
+        from innkeeper import images
+        from innkeeper.vmm.job import GuestJobRunner
+
         files = images.ensure(config.image, images.SILENT, GuestJobRunner(config.engine))
         words = self.network.kernel_words()
         append = " ".join(part for part in (files.append, words, config.append) if part)

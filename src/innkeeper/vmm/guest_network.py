@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ class GuestCards:
         result = []
         for adapter in self._adapters:
             connect = cards.pop(0).connect if adapter.network != "none" else _connect_nothing
-            result.append(NetCard(self._plugged(connect), adapter.mac))
+            result.append(NetCard(self._plugged(connect, _is_needed_at_once(adapter)), adapter.mac))
         return result
 
     def open_ports(self) -> None:
@@ -52,20 +53,28 @@ class GuestCards:
         cards = self._network.cards()
         for plug, adapter in zip(self._plugs, self._adapters, strict=False):
             connect = cards.pop(0).connect if adapter.network != "none" else _connect_nothing
-            plug.plug_into(connect(loop))
+            plug.plug_into(functools.partial(connect, loop), _is_needed_at_once(adapter))
         self._network.open_ports()
 
     def close(self) -> None:
         """Free what is open to the world."""
         self._network.close()
 
-    def _plugged(self, connect: Callable[[IoLoop], NetBackend]) -> Callable[[IoLoop], NetBackend]:
+    def _plugged(self, connect: Callable[[IoLoop], NetBackend], now: bool) -> Callable[[IoLoop], NetBackend]:
         def plugged(loop: IoLoop) -> NetBackend:
-            plug = NetPlug(connect(loop))
+            plug = NetPlug(functools.partial(connect, loop), now)
             self._plugs.append(plug)
             return plug
 
         return plugged
+
+
+def _is_needed_at_once(adapter: Adapter) -> bool:
+    """The network user costs some of the start, and nobody can reach it before the guest has said something.
+
+    Others may fail, which is told when the machine is made.
+    """
+    return adapter.network != "user" or bool(adapter.ports)
 
 
 def _connect_nothing(loop: IoLoop) -> NetBackend:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from innkeeper.devices.virtio.block import DiskBackend
 from innkeeper.devices.virtio.net_frame import Frame, GuestPort, NetBackend
@@ -41,25 +41,36 @@ class DiskPlug:
 
 
 class NetPlug:
-    """The end of a network cable, which can be plugged in elsewhere. Satisfies `NetBackend`."""
+    """The end of a network cable, which can be plugged in elsewhere. Satisfies `NetBackend`.
 
-    def __init__(self, backend: NetBackend) -> None:
-        self._backend = backend
+    `connect` makes the other end: before the guest's first frame, or at once if `now`.
+    """
+
+    def __init__(self, connect: Callable[[], NetBackend], now: bool) -> None:
+        self._connect = connect
+        self._backend = connect() if now else None
         self._port: GuestPort | None = None
 
     def attach(self, port: GuestPort) -> None:
         """See `NetBackend`, as for the methods below."""
         self._port = port
-        self._backend.attach(port)
+        if self._backend is not None:
+            self._backend.attach(port)
 
     def send(self, frames: Sequence[Frame]) -> None:
+        if self._backend is None:
+            self._backend = self._connect()
+            if self._port is not None:
+                self._backend.attach(self._port)
         self._backend.send(frames)
 
     def receive_ready(self) -> None:
-        self._backend.receive_ready()
+        if self._backend is not None:
+            self._backend.receive_ready()
 
-    def plug_into(self, backend: NetBackend) -> None:
+    def plug_into(self, connect: Callable[[], NetBackend], now: bool) -> None:
         """From now on the guest's frames go there. The former one is closed by who made it."""
-        self._backend = backend
-        if self._port is not None:
-            backend.attach(self._port)
+        self._connect = connect
+        self._backend = connect() if now else None
+        if self._backend is not None and self._port is not None:
+            self._backend.attach(self._port)

@@ -21,6 +21,7 @@ from innkeeper.errors import GuestError
 from innkeeper.host.clock import HostClock
 from innkeeper.machine.board import Peripherals
 from innkeeper.machine.machine import Ending, MachineConfig, Outcome, VirtMachine
+from innkeeper.vmm.console import END_OF_PANIC
 from innkeeper.vmm.control import ControlReader
 from innkeeper.vmm.network import GuestNetwork
 from innkeeper.vmm.streams import InputStream, OutputStream, Sink
@@ -36,8 +37,6 @@ PORTS = (
     PortConfig("innkeeper.stderr"),
     PortConfig("innkeeper.control"),
 )
-END_OF_PANIC = b"end Kernel panic"
-"""Source: Linux, kernel/panic.c, panic(): the last line of a kernel that does not reboot."""
 LOG_BYTES = 16384
 """How much of the consoles' output is kept to explain a failure."""
 
