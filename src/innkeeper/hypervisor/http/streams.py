@@ -34,6 +34,8 @@ from innkeeper.hypervisor.links import open_stream
 router = APIRouter(prefix="/v1")
 CLOSE_ERROR = 4000
 """Of the range for applications. Spec: RFC 6455 7.4.2"""
+READY_TIMEOUT_S = 20.0
+"""After this a guest that does not answer is told as an error."""
 _READ_BYTES = 65536
 _HEAD_BYTES = 5
 _FROM_CLIENT = (FrameKind.STDIN, FrameKind.WINDOW, FrameKind.SIGNAL)
@@ -61,6 +63,7 @@ async def exec_command(socket: WebSocket, vm: str) -> None:
             raise ConfigError(
                 f"the request to run a command is wrong: {error}", "send an ExecRequest"
             ) from error
+        await _until_ready(socket, vm)
         await _relay(socket, vm, "exec", asdict(request))
     except WebSocketDisconnect:
         pass
@@ -162,6 +165,14 @@ async def _to_vmm(socket: WebSocket, writer: asyncio.StreamWriter) -> None:
                 raise ConfigError("a message is no frame of a client", "send a kind and up to 64 KiB")
             writer.write(encode_frame(FrameKind(data[0]), data[1:]))
             await writer.drain()
+
+
+async def _until_ready(socket: WebSocket, vm: str) -> None:
+    """A guest that was started, forked or restored just now answers soon."""
+    hypervisor: Hypervisor = socket.app.state.hypervisor
+    found = hypervisor.find(vm)
+    if found.is_active:
+        await found.wait_for(lambda vm: vm.ready or not vm.is_active, READY_TIMEOUT_S)
 
 
 async def _fail(socket: WebSocket, error: InnkeeperError) -> None:
