@@ -18,14 +18,17 @@ MAX_LOOP_ENTRIES = 48
 
 
 def with_loop_entries(shape: Shape) -> Shape:
-    """The shape entered at its loops too: the baseline tier, once in a loop, comes by nowhere else.
+    """The shape entered at its loops: the baseline tier, once in a loop, comes by nowhere else.
 
-    It comes by where it jumps back to: a checked block may lie in the middle of one of its blocks.
+    It comes by where it jumps back to. Entries elsewhere in a loop are left out: LLVM knows loops by their
+    having one way in, and makes poor code of others.
     """
     flow = Flow(shape)
-    back = {to for at, found in flow.successors.items() for to in found if to <= at} & flow.looping()
-    loops = sorted((flow.checked | back) - set(shape.entries))[:MAX_LOOP_ENTRIES]
-    return Shape(shape.blocks, tuple(sorted({*shape.entries, *loops})))
+    looping = flow.looping()
+    back = {to for at, found in flow.successors.items() for to in found if to <= at} & looping
+    outside = {entry for entry in shape.entries if entry not in looping} | shape.resumed
+    loops = sorted(back - outside)[:MAX_LOOP_ENTRIES]
+    return Shape(shape.blocks, tuple(sorted({*outside, *loops})))
 
 
 class Flow:

@@ -187,8 +187,8 @@ class RegionBuilder:
             lines.append(f"  {name} = alloca {KINDS.get(letter, 'i64')}")
             lines.append(f"  {name}.at = getelementptr i64, ptr %hart, i64 {index}")
         for name in sorted(self.caches):
-            lines += [f"  {name}.{part} = alloca i64" for part in ("page", "host", "room")]
-            lines += [f"  store i64 0, ptr {name}.{part}" for part in ("page", "host", "room")]
+            lines += [f"  {name}.{part} = alloca i64" for part in ("page", "delta", "room")]
+            lines += [f"  store i64 0, ptr {name}.{part}" for part in ("page", "delta", "room")]
         cases = " ".join(f"i64 {n}, label %enter{o}" for n, o in enumerate(self.shape.entries))
         lines.append(f"  switch i64 %a, label %enter{self.shape.entries[0]} [ {cases} ]")
         live = self.flow.live_registers({block: loop.written for block, loop in self.loops.items()})

@@ -123,6 +123,13 @@ class Shape:
         return [at for at in found if at in self.blocks and self.blocks[at].sites]
 
     @property
+    def resumed(self) -> set[int]:
+        """Where control comes back from calls that leave the region."""
+        calls = [site for block in self.blocks.values() for site in block.sites if site.links]
+        ends = {site.end for site in calls if site.target not in self.blocks}
+        return {at for at in ends if at in self.blocks and self.blocks[at].sites}
+
+    @property
     def instruction_count(self) -> int:
         """Instructions in all blocks."""
         return sum(len(block.sites) for block in self.blocks.values())
@@ -190,9 +197,8 @@ def shape_of(page: bytes, entries: tuple[int, ...], limit: int = LIMIT_INSTRUCTI
     found = sorted(_nearest(sites, entries).items(), key=lambda item: item[1])[:limit]
     chosen = {at: sites[at] for at, _ in found}
     blocks = _cut(chosen, _leaders(chosen, entries))
-    outside = {site.end for site in chosen.values() if site.links and site.target not in blocks}
-    again = {at for at in outside if at in blocks and blocks[at].sites}
-    return Shape(blocks, tuple(sorted({*(e for e in entries if blocks[e].sites), *again})))
+    shape = Shape(blocks, tuple(e for e in entries if blocks[e].sites))
+    return Shape(blocks, tuple(sorted({*shape.entries, *shape.resumed})))
 
 
 def _leaders(sites: dict[int, Site], entries: tuple[int, ...]) -> set[int]:

@@ -115,8 +115,8 @@ class SiteBuilder(InstructionBuilder):
     def host_pointer(self, effect: Expr, size_bytes: int, tag: int, aligned: bool) -> str:
         """In a loop, the page that the same base register led to last comes before the TLB.
 
-        A page is known by its address, where it is on the host, and how much of it accesses may begin in: 0
-        while none is known, else all but the last bytes.
+        A page is known by its address, how far it is from there to where it is on the host, and how much of
+        it accesses may begin in: 0 while none is known, else all but the last bytes.
         """
         cache = None if aligned else self.region.page_cache(self.site, tag)
         if cache is None:
@@ -124,33 +124,26 @@ class SiteBuilder(InstructionBuilder):
         out, address = self.out, self.value(effect.args[0])
         inside = out.emit(f"sub i64 {address}, {out.emit(f'load i64, ptr {cache}.page')}")
         near = out.emit(f"icmp ult i64 {inside}, {out.emit(f'load i64, ptr {cache}.room')}")
-        known, other, ready = out.label("known"), out.label("other"), out.label("ready")
-        out.do(f"br i1 {near}, label %{known}, label %{other}, !prof !2")
-        out.lines.append(f"{known}:")
-        fast = out.emit(f"add i64 {out.emit(f'load i64, ptr {cache}.host')}, {inside}")
-        out.do(f"br label %{ready}")
-        slow = self.look_up_page(effect, size_bytes, tag, cache, (other, ready))
+        other, ready = out.label("other"), out.label("ready")
+        out.do(f"br i1 {near}, label %{ready}, label %{other}, !prof !2")
+        self.look_up_page(effect, size_bytes, tag, cache, (other, ready))
         out.lines.append(f"{ready}:")
-        host = out.emit(f"phi i64 [ {fast}, %{known} ], [ {slow}, %{other}.done ]")
+        host = out.emit(f"add i64 {address}, {out.emit(f'load i64, ptr {cache}.delta')}")
         return out.emit(f"inttoptr i64 {host} to ptr")
 
     def look_up_page(
         self, effect: Expr, size_bytes: int, tag: int, cache: str, labels: tuple[str, str]
-    ) -> str:
+    ) -> None:
         """Off the usual path: find the page in the TLB and remember it in `cache`."""
         out, address = self.out, self.value(effect.args[0])
         usual, out.lines = out.lines, [f"{labels[0]}:"]
         host = out.emit(f"ptrtoint ptr {super().host_pointer(effect, size_bytes, tag, False)} to i64")
-        offset = out.emit(f"and i64 {address}, {PAGE_BYTES - 1}")
-        out.do(f"store i64 {out.emit(f'sub i64 {address}, {offset}')}, ptr {cache}.page")
-        out.do(f"store i64 {out.emit(f'sub i64 {host}, {offset}')}, ptr {cache}.host")
+        out.do(f"store i64 {out.emit(f'and i64 {address}, {-PAGE_BYTES}')}, ptr {cache}.page")
+        out.do(f"store i64 {out.emit(f'sub i64 {host}, {address}')}, ptr {cache}.delta")
         out.do(f"store i64 {PAGE_BYTES - LONGEST_ACCESS_BYTES + 1}, ptr {cache}.room")
-        out.do(f"br label %{labels[0]}.done")
-        out.lines.append(f"{labels[0]}.done:")
         out.do(f"br label %{labels[1]}")
         out.rare += out.lines
         out.lines = usual
-        return host
 
     def leave_unless(self, condition: str, address: str) -> None:
         if self.side is None:

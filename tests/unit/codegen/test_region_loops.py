@@ -65,3 +65,10 @@ def test_what_a_loop_writes_is_stored_once_for_all_its_exits() -> None:
     text = region_ir(flow_of(f"loop: {body} addi x5, x5, -1; bne x5, x0, loop; ecall").shape)
     stores = [line for line in text.splitlines() if "store" in line and line.rstrip().endswith("ptr %x6.at")]
     assert len(stores) == 2  # for the side exits, and for the way on behind the loop
+
+
+def test_a_loop_is_entered_where_it_is_jumped_back_to_only() -> None:
+    """Whatever was hot in it: a second way in would cost more than it brings."""
+    assert flow_of(NESTED, 8, 12).shape.entries == (0, 4)
+    away = "loop: addi x5, x5, 1; jal x1, 8192; addi x6, x6, 1; bne x5, x6, loop; ecall"
+    assert flow_of(away, 0, 8).shape.entries == (0, 8)  # where a call comes back to remains

@@ -92,7 +92,8 @@ def test_the_limit() -> None:
 def test_a_hot_loop_is_whole_however_much_is_around_it() -> None:
     """Its far end would come behind a hundred instructions that are as near to the entry."""
     around = "; ".join(["addi x6, x6, 1"] * 60)
-    text = f"loop: beq x5, x6, away; {'; '.join(['addi x5, x5, 1'] * 30)}; jal x0, loop; away: {around}; ecall"
+    body = "; ".join(["addi x5, x5, 1"] * 30)
+    text = f"loop: beq x5, x6, away; {body}; jal x0, loop; away: {around}; ecall"
     found = shape(text, limit=40)
     assert found.instruction_count == 40
     latch = found.blocks[4]
