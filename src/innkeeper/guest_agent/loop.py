@@ -55,6 +55,7 @@ from innkeeper.guest_agent.subset import (
     load16,
     load32,
     load64,
+    store8,
     store16,
     store32,
     store64,
@@ -67,6 +68,7 @@ DEV_FD, DEV_STDIN = text(b"/dev/fd"), text(b"/dev/stdin")
 DEV_STDOUT, DEV_STDERR = text(b"/dev/stdout"), text(b"/dev/stderr")
 PROC_FD, PROC_FD_0 = text(b"/proc/self/fd"), text(b"/proc/self/fd/0")
 PROC_FD_1, PROC_FD_2 = text(b"/proc/self/fd/1"), text(b"/proc/self/fd/2")
+AT_SIGN = 64
 NO_DESCRIPTOR = 0xFFFF_FFFF
 AGAIN_NS = 100_000_000
 """Between two starts of an agent that dies."""
@@ -81,6 +83,9 @@ def agent_main(stack: int) -> int:
     Source: Linux, fs/binfmt_elf.c, create_elf_tables(): argc, then argv, at the stack pointer.
     """
     port = load64(stack + 16)
+    # Systemd leaves such processes alone until the very end.
+    # Source: https://systemd.io/ROOT_STORAGE_DAEMONS
+    store8(load64(stack + 8), AT_SIGN)
     store64(SMALL, M64)
     call4(linux.RT_SIGPROCMASK, linux.SIG_SETMASK, SMALL, 0, linux.SIGNAL_SET_BYTES)
     fd = call4(linux.OPENAT, linux.AT_FDCWD, DEV_NULL, linux.O_RDWR, 0)
