@@ -26,8 +26,8 @@ from innkeeper.ir.native import INTRINSIC, NATIVE
 from innkeeper.runtime.intrinsics import INTRINSIC_IR
 
 _NATIVE_MODULES = (
-    "access", "code", "contexts", "dispatch", "emitter", "holding", "lookup", "regions", "sampler", "surroundings",
-    "translator",
+    "access", "code", "contexts", "dispatch", "emitter", "holding", "lookup", "regions", "sampler",
+    "surroundings", "translator",
 )  # fmt: skip
 _HOLES = ("X", "XD", "F", "PC", "NEXTPC", "BUDGET", "SLOT", "SITE")
 _METADATA = """

@@ -22,7 +22,7 @@ from innkeeper.spec.riscv import PAGE_BYTES
 
 if TYPE_CHECKING:
     from innkeeper.engines.jit.compile_client import CompileClient
-    from innkeeper.engines.jit.forking import ForkGuard
+    from innkeeper.engines.jit.forking import ForkGuard, LaterOptimizer
     from innkeeper.engines.jit.optimizer import Compile, Optimizer
 
 _LIBRARY = ("clock_gettime", "sched_yield", "memcpy", "memset", "memmove")
@@ -131,7 +131,7 @@ class JitEngine:
         self._fill_shared(table)
         self._observer = self._hart_block()
         self.vcpus: list[JitVcpu] = []
-        self.optimizer: Optimizer | None = None
+        self.optimizer: Optimizer | LaterOptimizer | None = None
         self._compile_client: CompileClient | None = None
         self._ask_hart = self.function("ask_hart", 1, releases_gil=True)
         self._guest_written = self.function("guest_written", 3, releases_gil=True)
@@ -179,11 +179,11 @@ class JitEngine:
         self.start_optimizer(client.compile, client.give_up, client.close)
 
     def restart_optimizer(self) -> None:
-        """In the child of a fork, which has neither its thread nor a connection of its own."""
-        client, self.optimizer = self._compile_client, None
-        if client is not None:
-            client.abandon()
-            self.start_default_optimizer(client.version, client.cache_folder)
+        """In the child of a fork, which has neither its thread nor a connection: once its harts are busy."""
+        from innkeeper.engines.jit.forking import LaterOptimizer
+
+        client = self._compile_client
+        self.optimizer = None if client is None else LaterOptimizer(self, client)
 
     @property
     def observer_address(self) -> int:

@@ -8,16 +8,44 @@ begins again behind what is shared.
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from innkeeper.codegen import layout as at
 
 if TYPE_CHECKING:
+    from innkeeper.engines.jit.compile_client import CompileClient
     from innkeeper.engines.jit.engine import JitEngine
 
 _PAGE_BYTES = 4096
+_BUSY_SAMPLES = 16
+"""Samples after which a child is busy: some million instructions."""
 _LEAST_ROOM = 4
 """A part of one in so many has to be left behind the shared code, or it is thrown away before the fork."""
+
+
+class LaterOptimizer:
+    """In place of a forked child's optimizer until its harts have run for a while: an idle child has none."""
+
+    spans: tuple[range, ...] = ()
+
+    def __init__(self, engine: JitEngine, client: CompileClient) -> None:
+        """`client` is the parent's, with its connection."""
+        client.abandon()
+        self._engine = engine
+        self._client = client
+        self._seen = engine.shared[at.SAMPLE_NEXT]
+        self._lock = Lock()
+
+    def poll(self) -> None:
+        """A hart has run for a while. From any thread."""
+        if self._engine.shared[at.SAMPLE_NEXT] - self._seen >= _BUSY_SAMPLES:
+            with self._lock:
+                if self._engine.optimizer is self:
+                    self._engine.start_default_optimizer(self._client.version, self._client.cache_folder)
+
+    def stop(self) -> None:
+        """There is nothing to stop."""
 
 
 class ForkGuard:

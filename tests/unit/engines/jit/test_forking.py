@@ -198,3 +198,22 @@ def test_the_child_does_not_speak_on_its_parents_connection(tmp_path: Path) -> N
         theirs.recv(1)
     ours.close()
     theirs.close()
+
+
+def test_an_idle_child_has_no_optimizer_and_a_busy_one_has(tmp_path: Path) -> None:
+    with make_guest() as guest:
+        engine: JitEngine = guest.engine
+        # Another version than ours: no worker of this user's is asked.
+        engine.start_default_optimizer("test", tmp_path)
+        guest.program("loop: addi x6, x6, 1\nj loop", BASE + 0x3000)
+
+        def child() -> tuple[str, bool, str]:
+            before = type(engine.optimizer).__name__
+            engine.optimizer.poll()
+            idle = type(engine.optimizer).__name__ == before
+            guest.start(BASE + 0x3000)
+            guest.run(20_000_000)
+            return before, idle, type(engine.optimizer).__name__
+
+        assert in_child(guest, child) == repr(("LaterOptimizer", True, "Optimizer"))
+        assert type(engine.optimizer).__name__ == "Optimizer"
