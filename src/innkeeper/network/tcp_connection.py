@@ -80,6 +80,10 @@ class TcpConnection:
         self.guest_syn = SynOptions()
         self.scale_guest = 0
         self.ack_due = False
+        self._ack_waits = False
+        """The acknowledgement may go with the answer that is likely to come soon."""
+        self._answering = True
+        """The guest has said nothing since it was last spoken to."""
         self.dirty = False
         self.touched = True
         """Something came from the guest since the last sweep for idle connections."""
@@ -137,7 +141,7 @@ class TcpConnection:
             self.send_ack()
         if flags & TCP_FIN and self.state is not State.CLOSED:
             receiver.fin(sequence_of(receiver.next, sequence) + size_bytes)
-            self.ack_due = True
+            self.ack_due, self._ack_waits = True, False
         self._changed()
 
     def _acknowledged(self, sequence: int, ack: int, window: int, payload_bytes: int) -> bool:
@@ -153,7 +157,12 @@ class TcpConnection:
         return True
 
     def _data(self, offset: int, payload: memoryview) -> None:
-        if self.receiver.take(offset, payload):
+        receiver = self.receiver
+        small = len(payload) < self.sender.mss_bytes and not receiver.has_early
+        if receiver.take(offset, payload):
+            # The first small piece of what may be a question waits for the answer; nothing else waits.
+            self._ack_waits = small and self._answering and not self.ack_due
+            self._answering = False
             self.ack_due = True
         elif self.state is not State.CLOSED:
             # At once and for each: three of them tell the guest what is missing (RFC 5681 4.2).
@@ -277,11 +286,9 @@ class TcpConnection:
     def finish_batch(self) -> None:
         """Send what a batch of the guest's segments made possible, and acknowledge them."""
         self.dirty = False
-        if self.state is State.ESTABLISHED:
-            self.sender.pump()
-            if self.ack_due and self.state is State.ESTABLISHED:
-                self.send_ack()
-            self._set_deadline()
+        self.resume()
+        if self.ack_due and self._ack_waits:
+            self.table.delay_ack(self)
 
     # The host's socket
 
@@ -305,9 +312,14 @@ class TcpConnection:
         """The host's socket can be read, or the guest or the VM has room again."""
         if self.state is State.ESTABLISHED:
             self.sender.pump()
-            if self.ack_due and self.state is State.ESTABLISHED:
-                self.send_ack()
+            if self.ack_due and not self._ack_waits:
+                self.acknowledge()
             self._set_deadline()
+
+    def acknowledge(self) -> None:
+        """Send the acknowledgement that is due, if it still is."""
+        if self.ack_due and self.state is State.ESTABLISHED:
+            self.send_ack()
 
     def upload_waits(self) -> None:
         self.want_write(False)
@@ -335,17 +347,18 @@ class TcpConnection:
         # Say that the window has opened when that lets the guest go on (RFC 9293 3.8.6.2.2).
         opened_bytes = self.receiver.window_bytes - self.output.told_window_bytes
         if opened_bytes >= min(self.table.limits.tcp_window_bytes // 4, 2 * self.sender.mss_bytes):
-            self.ack_due = True
+            self.ack_due, self._ack_waits = True, False
         self._changed()
         self.table.finish_batch()
 
     # What the guest gets
 
     def transmit(self, chunk: Chunk, start: int, size_bytes: int) -> int:
-        """Send the chunk's bytes from sequence number `start` on; how many the guest's buffers took."""
+        """See `TcpOutput.data`."""
         sent = self.output.data(chunk, start, size_bytes)
         if sent:
             self.ack_due = False
+            self._answering = True
         else:
             self.link.wait(self)
         return sent
@@ -359,6 +372,7 @@ class TcpConnection:
 
     def send_ack(self) -> None:
         """Acknowledge now. If the guest has no buffer, as soon as it has one."""
+        self._ack_waits = False
         self.ack_due = not self.output.control(TCP_ACK, self.sender.highest)
         if self.ack_due:
             self.link.wait(self)

@@ -89,13 +89,20 @@ class TcpOpener:
             return
         host.setblocking(False)
         host.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        code = host.connect_ex((destination.host_address, destination.port))
-        if code not in (0, errno.EINPROGRESS):
+        where = (destination.host_address, destination.port)
+        code = host.connect_ex(where)
+        if code == errno.EINPROGRESS:
+            # A server on this host has answered by now, and asking again says so.
+            code = host.connect_ex(where)
+        if code not in (0, errno.EISCONN, errno.EINPROGRESS, errno.EALREADY):
             host.close()
             self._refuse(key, sequence, code)
             return
         connection = self._table.add(key, host, State.CONNECTING, destination)
         connection.accept_syn(sequence, options)
+        if code in (0, errno.EISCONN):
+            connection.host_connected()
+            return
         connection.deadline.set(self._table.loop.clock.now_ns() + self._table.limits.tcp_connect_s * NS_PER_S)
         connection.want_write(True)
 

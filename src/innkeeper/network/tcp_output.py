@@ -9,7 +9,7 @@ from innkeeper.network.tcp_buffers import HEADER_ROOM_BYTES, Chunk
 from innkeeper.network.tcp_header import IPV4_PAYLOAD_MAX, IPV6_PAYLOAD_MAX, HeaderWriter
 from innkeeper.network.tcp_receiver import TcpReceiver
 from innkeeper.network.tcp_sender import TcpSender
-from innkeeper.spec.internet import TCP_ACK, TCP_CHECKSUM_OFFSET, TCP_PSH, TCP_SYN
+from innkeeper.spec.internet import TCP_ACK, TCP_CHECKSUM_OFFSET, TCP_FIN, TCP_PSH, TCP_SYN
 from innkeeper.spec.virtio import NET_HDR_GSO_TCPV4, NET_HDR_GSO_TCPV6
 
 _MSS_MIN_BYTES = 64
@@ -47,7 +47,10 @@ class TcpOutput:
         return max(_MSS_MIN_BYTES, self._link.port.mtu_bytes - (40 if self._is_v4 else 60))
 
     def data(self, chunk: Chunk, start: int, size_bytes: int) -> int:
-        """Send the chunk's bytes from sequence number `start` on; how many the guest's buffers took."""
+        """Send the chunk's bytes from sequence number `start` on, and the stream's end if it is behind them.
+
+        How many sequence numbers the guest's buffers took, 0 if they have no room.
+        """
         link = self._link
         if link.blocked:
             return 0
@@ -62,13 +65,14 @@ class TcpOutput:
             buffer = bytearray(HEADER_ROOM_BYTES) + view[at : at + size_bytes]
             view, at = memoryview(buffer), HEADER_ROOM_BYTES
         begin = at - headers.size_bytes
-        headers.write(
-            buffer, begin, size_bytes, start, self._receiver.next, TCP_ACK | TCP_PSH, self._window()
-        )
+        flags, ends = TCP_ACK | TCP_PSH, self._sender.eof and start + size_bytes == self._sender.end
+        if ends:
+            flags |= TCP_FIN
+        headers.write(buffer, begin, size_bytes, start, self._receiver.next, flags, self._window())
         frame = Frame(view[begin : at + size_bytes], 0, 0, headers.size_bytes)
         if size_bytes > mss_bytes:
             frame.gso_type, frame.gso_size_bytes = self._gso_type, mss_bytes
-        return size_bytes if self._offer(frame, offloads.checksum) else 0
+        return size_bytes + ends if self._offer(frame, offloads.checksum) else 0
 
     def control(self, flags: int, sequence: int, options: bytes = b"") -> bool:
         """Send a segment without data, False if the guest has no buffer for it."""

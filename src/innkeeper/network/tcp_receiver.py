@@ -81,6 +81,11 @@ class TcpReceiver:
         free_bytes = self._window_max_bytes - self.pending_bytes
         return max(0, min(free_bytes, max(self._budget.free_bytes, _WINDOW_MIN_BYTES)))
 
+    @property
+    def has_early(self) -> bool:
+        """Whether something is missing before what has come."""
+        return bool(self._early)
+
     def take(self, offset: int, payload: memoryview) -> bool:
         """Take `payload`, which begins `offset` bytes behind what is expected; whether it came in order."""
         if offset < 0:

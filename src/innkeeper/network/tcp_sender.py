@@ -28,7 +28,10 @@ class SenderOwner(Protocol):
     """The connection, as its sender sees it."""
 
     def transmit(self, chunk: Chunk, start: int, size_bytes: int) -> int:
-        """Send the chunk's bytes from sequence number `start` on; how many the guest's buffers took."""
+        """Send the chunk's bytes from sequence number `start` on, and the stream's end if it is behind them.
+
+        How many sequence numbers the guest's buffers took, 0 if they have no room.
+        """
         ...
 
     def transmit_fin(self) -> bool: ...
@@ -275,7 +278,26 @@ class TcpSender:
         chunk = self._pool.chunk(large, self.end, size_bytes)
         self._chunks.append(chunk)
         self.end += size_bytes
-        return self._send(chunk, size_bytes)
+        drained = size_bytes < limit_bytes and self._is_drained()
+        if not self._send(chunk, size_bytes):
+            return False
+        if drained and self.next == self.end:
+            self._owner.want_read(True)
+            return False
+        return True
+
+    def _is_drained(self) -> bool:
+        """Whether nothing is left to read for now. An end that has come goes with the data before it."""
+        try:
+            self.eof = not self._host.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            # What was read comes first, then reading fails again.
+            return False
+        if self.eof:
+            self._owner.want_read(False)
+        return False
 
     def _no_data(self, error: OSError) -> None:
         if error.errno in (errno.EAGAIN, errno.EINTR):

@@ -29,6 +29,8 @@ from innkeeper.spec.internet import (
 )
 
 _SWEEP_S = 30
+_ACK_DELAY_NS = 1_000_000
+"""Time for a server nearby to answer. Who waits for our acknowledgement loses no more than this."""
 
 
 class TcpTable:
@@ -63,6 +65,8 @@ class TcpTable:
         self._time_waits: dict[TcpConnection, None] = {}
         self._upload_waits: dict[TcpConnection, None] = {}
         self._download_waits: dict[TcpConnection, None] = {}
+        self._delayed_acks: dict[TcpConnection, None] = {}
+        self._ack_deadline = Deadline(loop, self._acknowledge_delayed)
         self._rates_deadline = Deadline(loop, self._rates_ready)
         self._sweep_deadline = Deadline(loop, self._sweep)
 
@@ -141,7 +145,9 @@ class TcpTable:
         """It is gone."""
         self.connections.pop(connection.key, None)
         self._opening.discard(connection)
-        for waiting in (self._time_waits, self.starved, self._upload_waits, self._download_waits):
+        for waiting in (
+            self._time_waits, self.starved, self._upload_waits, self._download_waits, self._delayed_acks,
+        ):  # fmt: skip
             waiting.pop(connection, None)
         self.statistics.tcp_open = len(self.connections)
         if self.starved:
@@ -152,6 +158,12 @@ class TcpTable:
             self.opener.fail(connection, errno.ETIMEDOUT)
         else:
             connection.close()
+
+    def delay_ack(self, connection: TcpConnection) -> None:
+        """Acknowledge soon, if it is not done with data before. Spec: RFC 9293 3.8.6.3."""
+        self._delayed_acks[connection] = None
+        if not self._ack_deadline.pending:
+            self._ack_deadline.set(self.loop.clock.now_ns() + _ACK_DELAY_NS)
 
     def upload_waits(self, connection: TcpConnection) -> None:
         self._upload_waits[connection] = None
@@ -177,6 +189,7 @@ class TcpTable:
         self.dirty.clear()
         self._sweep_deadline.close()
         self._rates_deadline.close()
+        self._ack_deadline.close()
 
     def has_room(self) -> bool:
         """Whether there may be one more connection; the one that has been over for longest makes room."""
@@ -208,6 +221,11 @@ class TcpTable:
             if connection in self.starved:
                 del self.starved[connection]
                 connection.resume()
+
+    def _acknowledge_delayed(self) -> None:
+        delayed, self._delayed_acks = self._delayed_acks, {}
+        for connection in delayed:
+            connection.acknowledge()
 
     def _set_rates_deadline(self) -> None:
         ready = [

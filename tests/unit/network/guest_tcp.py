@@ -49,10 +49,12 @@ class GuestTcp:
         return seen
 
     def send(self, data: bytes, flags: int = ACK) -> list[Seen]:
-        """Send data in order; what came back at once."""
+        """Send data in order; what came back at once or with the acknowledgement's delay."""
         answers = self.guest.ask(self.segment(flags, data))
         self.sequence += len(data) + bool(flags & FIN)
-        return answers
+        if not answers:
+            self.guest.loop.advance_s(0.001)
+        return answers or self.guest.port.seen()
 
     def acknowledge(self, seen: list[Seen], flags: int = ACK) -> bytes:
         """Take data in order, acknowledge it; the data."""

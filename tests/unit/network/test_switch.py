@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from innkeeper.devices.virtio import net_header
 from innkeeper.devices.virtio.net_frame import Frame, Offloads
 from innkeeper.errors import ConfigError, HostError
 from innkeeper.host.private_networks import LAST_MEMBER, Membership, PrivateNetworks
-from innkeeper.network import net_header, switch_peer
+from innkeeper.network import switch_peer
 from innkeeper.network.switch import ADDRESSES_PER_PEER, AGE_NS, Switch
 from innkeeper.network.switch_peer import FRAMES_BURST, Greeting
 from tests.unit.network.loop import VirtualLoop

@@ -29,14 +29,31 @@ from tests.unit.network.packets import (
 
 
 def test_guest_is_connected_when_the_host_is(guest: Guest, listener: Listener) -> None:
-    client = GuestTcp(guest, listener.port)
-    client.syn()
-    assert guest.port.seen() == [], "not before the host's connection is there"
-    client.syn()
-    (seen,) = guest.wait()
+    # The server's queue is full: it answers when there is room.
+    listener.socket.listen(0)
+    with socket.create_connection(("127.0.0.1", listener.port)):
+        client = GuestTcp(guest, listener.port)
+        client.syn()
+        guest.loop.turn(0.02)
+        client.syn()
+        assert guest.port.seen() == [], "not before the host's connection is there"
+        listener.accept()
+        (seen,) = guest.wait()
     assert (seen.source, seen.flags, seen.ack) == (GATEWAY, SYN | ACK, (client.sequence + 1) & 0xFFFFFFFF)
     assert seen.options == b"\x02\x04\x05\xb4\x01\x03\x03\x07"
-    assert listener.accept()
+
+
+def test_host_that_does_not_answer(make_guest: Callable[..., Guest], listener: Listener) -> None:
+    guest = make_guest(limits=Limits(tcp_connect_s=10))
+    listener.socket.listen(0)
+    with socket.create_connection(("127.0.0.1", listener.port)):
+        GuestTcp(guest, listener.port).syn()
+        guest.loop.advance_s(9)
+        assert guest.port.seen() == []
+        guest.loop.advance_s(2)
+        (seen,) = guest.port.seen()
+    assert (seen.protocol, seen.payload[:2]) == (1, b"\x03\x01")
+    assert guest.net.statistics.tcp_open == 0 and not guest.loop.writers
 
 
 def test_scaling_is_not_offered_to_who_does_not(guest: Guest, listener: Listener) -> None:
