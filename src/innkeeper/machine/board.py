@@ -141,9 +141,7 @@ class Board:
         devices.append(self.console)
         devices.append(VirtioEntropy(memory, peripherals.read_entropy))
         devices += [
-            VirtioNet(
-                memory, card.connect(io), mac=card.mac, mtu_bytes=card.mtu_bytes, io_sleeps=lambda: io.sleeps
-            )
+            VirtioNet(memory, card.connect(io), mac=card.mac, mtu_bytes=card.mtu_bytes, io=io)
             for card in peripherals.net_cards
         ]
         if len(devices) > len(board.VIRTIO):

@@ -11,12 +11,13 @@ import socket
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 
+from innkeeper.devices.virtio import net_header
 from innkeeper.devices.virtio.net_frame import Frame, GuestPort
-from innkeeper.network import net_header
 from innkeeper.network.event_loop import EventLoop
 from innkeeper.network.limits import NS_PER_S
 from innkeeper.network.segment import adapt
 from innkeeper.network.switch_peer import GREETING, GREETING_BYTES_MAX, Greeting, SwitchPeer
+from innkeeper.spec.virtio import NET_HEADER_BYTES
 
 PEERS_MAX = 256
 ADDRESSES_MAX = 1024
@@ -130,7 +131,7 @@ class Switch:
                 peer.greeting = Greeting.decode(bytes(packet))
                 self._on_members()
             return True
-        frame = net_header.unpack(packet)
+        frame = net_header.unpack(packet, packet[NET_HEADER_BYTES:])
         if frame is None or not self._learn(bytes(packet[18:24]), peer):
             self.dropped_frames += 1
             return True

@@ -17,8 +17,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from innkeeper.devices.virtio import net_header
 from innkeeper.devices.virtio.net_frame import Frame
-from innkeeper.network import net_header
 from innkeeper.network.event_loop import Deadline, EventLoop
 from innkeeper.network.limits import TokenBucket
 

@@ -7,9 +7,10 @@ import os
 from collections.abc import Sequence
 from typing import Protocol
 
+from innkeeper.devices.virtio import net_header
 from innkeeper.devices.virtio.net_frame import Frame, GuestPort, Offloads
-from innkeeper.network import net_header
 from innkeeper.network.event_loop import EventLoop
+from innkeeper.spec.virtio import NET_HEADER_BYTES
 
 _FRAMES_PER_TURN = 32
 """After so many from the host others get a turn of the loop."""
@@ -74,7 +75,7 @@ class TapBackend:
             except OSError:  # the interface is down or was removed
                 self._loop.remove_reader(self._tap.fd)
                 return
-            frame = net_header.unpack(self._buffer[:count])
+            frame = net_header.unpack(self._buffer, self._buffer[NET_HEADER_BYTES:count])
             if frame is None:
                 self.dropped_frames += 1
             elif not self._give(frame):

@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from typing import Protocol
 
-from innkeeper.devices.ports import GuestMemory
+from innkeeper.devices.ports import Clock, GuestMemory
+from innkeeper.devices.saved import require
 from innkeeper.devices.virtio.device import VirtioDevice
 from innkeeper.devices.virtio.net_backend import LoopbackNet, NullNet
 from innkeeper.devices.virtio.net_control import answer_command
 from innkeeper.devices.virtio.net_frame import (
-    ETHERNET_HEADER_BYTES,
     FRAME_BYTES_MAX,
     Frame,
     NetBackend,
     Offloads,
 )
+from innkeeper.devices.virtio.net_header import pack, scatter, split, unpack
 from innkeeper.devices.virtio.net_state import NetState
 from innkeeper.devices.virtio.queue import Chain
 from innkeeper.errors import GuestError
@@ -42,9 +44,6 @@ from innkeeper.spec.virtio import (
     NET_F_MRG_RXBUF,
     NET_F_MTU,
     NET_F_STATUS,
-    NET_HDR_F_DATA_VALID,
-    NET_HDR_F_NEEDS_CSUM,
-    NET_HDR_GSO_NONE,
     NET_HDR_GSO_TCPV4,
     NET_HDR_GSO_TCPV6,
     NET_HEADER_BYTES,
@@ -61,14 +60,15 @@ INLINE_BYTES_MAX = 2048
 """A frame of this size a hart may send by itself,"""
 INLINE_AFTER = 8
 """but so many times after a larger one came or went it does not: a stream of data needs both threads."""
+HELD_MAX = 32
+HOLD_NS = 2_000_000
+"""So many buffers of frames that a hart has sent itself are returned together, and no later than this."""
 
 _QUEUE_SIZE = 256
 _RECEIVE, _TRANSMIT, _CONTROL = 0, 1, 2
 _FRAMES_PER_BATCH = 64
 # mac, status, max_virtqueue_pairs, mtu: 5.1.4 "Device configuration layout".
 _CONFIG = struct.Struct("<6sHHH")
-# flags, gso_type, hdr_len, gso_size, csum_start, csum_offset, num_buffers: 5.1.6 "Device Operation".
-_HEADER = struct.Struct("<BBHHHHH")
 _FEATURES = (
     NET_F_CSUM, NET_F_GUEST_CSUM, NET_F_CTRL_GUEST_OFFLOADS, NET_F_MTU, NET_F_MAC, NET_F_GUEST_TSO4,
     NET_F_GUEST_TSO6, NET_F_HOST_TSO4, NET_F_HOST_TSO6, NET_F_MRG_RXBUF, NET_F_STATUS, NET_F_CTRL_VQ,
@@ -76,6 +76,20 @@ _FEATURES = (
 )  # fmt: skip
 _GUEST_OFFLOADS = 1 << NET_F_GUEST_CSUM | 1 << NET_F_GUEST_TSO4 | 1 << NET_F_GUEST_TSO6
 _GSO_FEATURE = {NET_HDR_GSO_TCPV4: NET_F_HOST_TSO4, NET_HDR_GSO_TCPV6: NET_F_HOST_TSO6}
+
+
+class IoThread(Protocol):
+    """The machine's I/O thread, as far as a device has to know of it."""
+
+    @property
+    def sleeps(self) -> bool:
+        """Whether it has nothing to do."""
+        ...
+
+    @property
+    def clock(self) -> Clock: ...
+
+    def call_at(self, deadline_ns: int, work: Callable[[], None]) -> object: ...
 
 
 class VirtioNet(VirtioDevice):
@@ -94,7 +108,7 @@ class VirtioNet(VirtioDevice):
         *,
         mac: bytes,
         mtu_bytes: int = 1500,
-        io_sleeps: Callable[[], bool] = lambda: False,
+        io: IoThread | None = None,
     ) -> None:
         if len(mac) != 6 or mac[0] & 1:
             raise ValueError(f"{mac.hex(':')} is not the unicast address of a network card")
@@ -102,11 +116,12 @@ class VirtioNet(VirtioDevice):
             raise ValueError(f"an MTU of {mtu_bytes} bytes is outside {NET_MTU_MIN_BYTES}..65535")
         self._backend = backend
         self._mac, self._mtu_bytes = mac, mtu_bytes
-        self._io_sleeps = io_sleeps
+        self._io = io
         self._served_soon = [False, False]
         self._signal_soon = False
         self._inline = False
         self._little = 0
+        self._return_soon = False
         super().__init__(memory, [_QUEUE_SIZE] * 3, _FEATURES)
         backend.attach(self)
 
@@ -142,6 +157,18 @@ class VirtioNet(VirtioDevice):
         status = (NET_S_LINK_UP if state.link_up else 0) | (NET_S_ANNOUNCE if state.announce else 0)
         config = _CONFIG.pack(state.mac, status, 1, self._mtu_bytes)
         return int.from_bytes(config[offset : offset + size_bytes], "little")
+
+    def restored(self) -> None:
+        """The backend is another, with nothing on its way."""
+        state = self.state
+        require(len(state.mac) == 6 and not state.mac[0] & 1, "a network card with a wrong address")
+        require(not state.guest_offloads & ~_GUEST_OFFLOADS, "a network card with unknown offloads")
+        require(
+            len(state.held) <= HELD_MAX and all(0 <= head < _QUEUE_SIZE for head in state.held),
+            "a network card that holds buffers that it never had",
+        )
+        if state.held:
+            self._return_later()
 
     def started(self) -> None:
         self.state.guest_offloads = self.state.driver_features & _GUEST_OFFLOADS
@@ -213,7 +240,7 @@ class VirtioNet(VirtioDevice):
     def _may_send_inline(self) -> bool:
         """Whether one small frame is all there is to send; what makes no sense is left to who pops it."""
         self._little += 1
-        if self._little <= INLINE_AFTER or not self._io_sleeps():
+        if self._little <= INLINE_AFTER or self._io is None or not self._io.sleeps:
             return False
         try:
             return self.live and self.queues[_TRANSMIT].is_short(INLINE_BYTES_MAX)
@@ -262,44 +289,44 @@ class VirtioNet(VirtioDevice):
         if frames:
             self._backend.send(frames)
         if self.live:
-            for head in heads:
-                queue.push(head, 0)
-            self.signal(queue)
+            state.held += heads
+            if self._inline and len(state.held) < HELD_MAX:
+                self._return_later()
+            else:
+                self._return_held()
             # While frames come there will be more: look once more before asking to be told. Not from a hart,
             # which would wake the I/O thread for that.
             self._turn_over = (bool(heads) and not self._inline) or queue.ask_notification()
 
+    def _return_later(self) -> None:
+        """Drivers ask to be told of each buffer; with the next frame to the guest that costs no more."""
+        if not self._return_soon and self._io is not None:
+            self._return_soon = True
+            self._io.call_at(self._io.clock.now_ns() + HOLD_NS, self._return_now)
+
+    def _return_now(self) -> None:
+        self._return_soon = False
+        if self.live:
+            self._return_held()
+
+    def _return_held(self) -> None:
+        """Give sent buffers back to the driver."""
+        queue, held = self.queues[_TRANSMIT], self.state.held
+        if held:
+            for head in held:
+                queue.push(head, 0)
+            held.clear()
+            self.signal(queue)
+
     def _frame_of(self, chain: Chain) -> Frame | None:
-        """The frame behind the header, however the driver framed both; None when it makes no sense."""
-        readable = chain.readable
-        total_bytes = sum(map(len, readable))
-        if total_bytes < NET_HEADER_BYTES:
-            raise GuestError("a transmitted packet is shorter than its header")
-        size_bytes = total_bytes - NET_HEADER_BYTES
-        if not ETHERNET_HEADER_BYTES <= size_bytes <= FRAME_BYTES_MAX:
+        """What is to be sent; None when it makes no sense, or asks for what was not agreed to."""
+        header, data = split(chain.readable)
+        frame = unpack(header, data)
+        if frame is None or frame.checksum_start < 0:
+            return frame
+        if not self.negotiated(NET_F_CSUM):
             return None
-        data: memoryview
-        first = readable[0]
-        if len(first) < NET_HEADER_BYTES:
-            first = memoryview(b"".join(readable))
-            data = first[NET_HEADER_BYTES:]
-        elif len(readable) == 1:
-            data = first[NET_HEADER_BYTES:]
-        elif len(first) == NET_HEADER_BYTES and len(readable) == 2:
-            data = readable[1]
-        else:
-            data = memoryview(b"".join(readable))[NET_HEADER_BYTES:]
-        flags, gso_type, header_bytes, gso_bytes, start, offset, _ = _HEADER.unpack_from(first)
-        if not flags & NET_HDR_F_NEEDS_CSUM:
-            return Frame(data) if gso_type == NET_HDR_GSO_NONE else None
-        if start + offset + 2 > size_bytes or not self.negotiated(NET_F_CSUM):
-            return None
-        if gso_type == NET_HDR_GSO_NONE:
-            return Frame(data, checksum_start=start, checksum_offset=offset)
-        feature = _GSO_FEATURE.get(gso_type)
-        if feature is None or not gso_bytes or not self.negotiated(feature):
-            return None
-        return Frame(data, gso_type, gso_bytes, header_bytes, start, offset)
+        return frame if not frame.gso_type or self.negotiated(_GSO_FEATURE[frame.gso_type]) else None
 
     def _command(self, chain: Chain) -> int:
         return answer_command(self.state, chain, self.state.driver_features & _GUEST_OFFLOADS)
@@ -336,7 +363,7 @@ class VirtioNet(VirtioDevice):
         # Without mergeable buffers the frame has to fit into one; if it does not it is lost.
         fits = mergeable or (len(buffers) == 1 and sum(map(len, buffers[0][1])) >= packet_bytes)
         if fits:
-            queue.push_all(_scatter(_header_of(frame, len(buffers)), frame.data, buffers))
+            queue.push_all(scatter(pack(frame, len(buffers)), frame.data, buffers))
         else:
             queue.push_all([(head, 0) for head, _ in buffers])
         self._signal_received()
@@ -354,46 +381,5 @@ class VirtioNet(VirtioDevice):
     def _signal_now(self) -> None:
         self._signal_soon = False
         if self.live:
+            self._return_held()
             self.signal(self.queues[_RECEIVE])
-
-
-def _header_of(frame: Frame, buffer_count: int) -> bytes:
-    """The virtio header in front of a frame to the guest."""
-    flags = NET_HDR_F_DATA_VALID if frame.checksum_valid else 0
-    start = offset = 0
-    if frame.checksum_start >= 0:
-        flags, start, offset = NET_HDR_F_NEEDS_CSUM, frame.checksum_start, frame.checksum_offset
-    return _HEADER.pack(
-        flags, frame.gso_type, frame.header_bytes, frame.gso_size_bytes, start, offset, buffer_count
-    )
-
-
-def _scatter(
-    header: bytes, data: bytes | bytearray | memoryview, buffers: list[tuple[int, list[memoryview]]]
-) -> list[tuple[int, int]]:
-    """Write header and data into the buffers' segments; returns the head and the bytes written of each."""
-    source, done, size_bytes = memoryview(data), 0, len(data)
-    rest = header
-    written: list[tuple[int, int]] = []
-    for head, segments in buffers:
-        count = 0
-        for segment in segments:
-            room = len(segment)
-            if rest:
-                part = rest[:room]
-                segment[: len(part)] = part
-                rest = rest[len(part) :]
-                count += len(part)
-                segment = segment[len(part) :]
-                room -= len(part)
-            left = size_bytes - done
-            if room >= left:
-                segment[:left] = source[done:]
-                count += left
-                done = size_bytes
-                break
-            segment[:] = source[done : done + room]
-            done += room
-            count += room
-        written.append((head, count))
-    return written

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from innkeeper.devices.virtio.device import VirtioState
 
@@ -23,6 +23,8 @@ class NetState(VirtioState):
     """Feature bits of the offloads towards the guest that are on."""
     waiting: bool = False
     """The backend has a frame that found no buffer."""
+    held: list[int] = field(default_factory=list)
+    """Heads of sent buffers that are yet to be returned."""
     received_frames: int = 0
     received_bytes: int = 0
     received_dropped_frames: int = 0
