@@ -5,15 +5,11 @@ from __future__ import annotations
 
 from innkeeper.guest_agent import layout as at
 from innkeeper.guest_agent import linux
-from innkeeper.guest_agent import protocol as say
-from innkeeper.guest_agent.commands import enter_child, finish_command, reap, run_command, set_window
-from innkeeper.guest_agent.files import end_file, fail_file, finish_file, read_file, tell_status, write_file
-from innkeeper.guest_agent.identity import end_machine, take_identity
+from innkeeper.guest_agent.commands import enter_child, reap
+from innkeeper.guest_agent.dispatch import take_frames
 from innkeeper.guest_agent.layout import (
     AGENT_AT,
     BUFFER_BYTES,
-    CHUNK_BYTES,
-    CONTROL_ROOM_BYTES,
     INPUT,
     POLL_ENTRIES,
     SESSION_BYTES,
@@ -23,24 +19,8 @@ from innkeeper.guest_agent.layout import (
     text,
 )
 from innkeeper.guest_agent.output import (
-    end_frame,
     flush,
     has_control_room,
-    payload_at,
-    room,
-    send,
-)
-from innkeeper.guest_agent.sessions import (
-    close_error,
-    close_in,
-    close_out,
-    consumed,
-    drop_ring,
-    fill_ring,
-    find_session,
-    free_session,
-    orphan,
-    signal_group,
 )
 from innkeeper.guest_agent.subset import (
     ERRORS,
@@ -51,16 +31,14 @@ from innkeeper.guest_agent.subset import (
     call4,
     clone_process,
     errno_of,
-    least,
     load16,
-    load32,
     load64,
     store8,
-    store16,
     store32,
     store64,
 )
-from innkeeper.guest_agent.texts import copy_bytes, zero_bytes
+from innkeeper.guest_agent.texts import zero_bytes
+from innkeeper.guest_agent.traffic import may_send, serve_sessions, was_asked
 from innkeeper.ir.native import M64, Words, words_at
 
 DEV_NULL = text(b"/dev/null")
@@ -72,8 +50,6 @@ AT_SIGN = 64
 NO_DESCRIPTOR = 0xFFFF_FFFF
 AGAIN_NS = 100_000_000
 """Between two starts of an agent that dies."""
-END_OF_TRANSMISSION = 4
-PING_LIMIT_BYTES = 64
 
 
 @agent
@@ -203,17 +179,6 @@ def prepare_poll(a: Words) -> int:
 
 
 @agent
-def may_send(a: Words, s: Words) -> int:
-    """How many bytes of output may be read now."""
-    if not s[at.TOKEN]:
-        return CHUNK_BYTES
-    free = room(a)
-    if free < CONTROL_ROOM_BYTES + CHUNK_BYTES:
-        return 0
-    return least(s[at.ALLOWED], CHUNK_BYTES)
-
-
-@agent
 def watch_session(a: Words, s: Words) -> int:
     """The three entries of a session."""
     entry = s[at.POLL_AT]
@@ -227,123 +192,6 @@ def watch_session(a: Words, s: Words) -> int:
         if answers and was_asked(s, at.FD_OUT, 1) and was_asked(s, at.FD_ERR, 2):
             a[at.AT_ONCE] = 1
     return 0
-
-
-@agent
-def serve_sessions(a: Words) -> int:
-    """Move what can be moved, each session once, beginning with another one each time."""
-    slot = a[at.FIRST]
-    for _ in range(say.SESSION_LIMIT):
-        if load64(slot + 8 * at.KIND):
-            serve_session(a, words_at(slot))
-        slot += SESSION_BYTES
-        if slot >= SESSIONS_END:
-            slot = SESSIONS
-    a[at.FIRST] = a[at.FIRST] + SESSION_BYTES
-    if a[at.FIRST] >= SESSIONS_END:
-        a[at.FIRST] = SESSIONS
-    return 0
-
-
-@agent
-def answered(s: Words, number: int) -> int:
-    """What poll has said of one of a session's descriptors."""
-    return load16(s[at.POLL_AT] + 8 * number + 6)
-
-
-@agent
-def serve_session(a: Words, s: Words) -> int:
-    """Input, output, and the end, if it has come."""
-    if s[at.FD_IN] and answered(s, 0):
-        write_input(a, s)
-    if s[at.KIND] and s[at.FD_OUT] and answered(s, 1):
-        forward(a, s, s[at.FD_OUT], say.STDOUT)
-    if s[at.KIND] and s[at.FD_ERR] and answered(s, 2):
-        forward(a, s, s[at.FD_ERR], say.STDERR)
-    if s[at.KIND] == at.COMMAND:
-        look_for_end(a, s)
-    return 0
-
-
-@agent
-def look_for_end(a: Words, s: Words) -> int:
-    """A command's end is told when poll, asked since then, found nothing more to read."""
-    if not s[at.TOKEN]:
-        if not (s[at.FD_OUT] or s[at.FD_ERR]):
-            free_session(s)
-        return 0
-    if not s[at.ROUNDS] or not has_control_room(a):
-        return 0
-    all_read = not (s[at.FD_OUT] or s[at.FD_ERR])
-    if s[at.ROUNDS] >= 2 and was_asked(s, at.FD_OUT, 1) and was_asked(s, at.FD_ERR, 2):
-        all_read = not (answered(s, 1) or answered(s, 2))
-    if all_read:
-        finish_command(a, s)
-    return 0
-
-
-@agent
-def was_asked(s: Words, which: int, number: int) -> int:
-    """Whether poll looked at a descriptor, or there is none."""
-    return not s[which] or load32(s[at.POLL_AT] + 8 * number) == s[which]
-
-
-@agent
-def write_input(a: Words, s: Words) -> int:
-    """Input from the ring to where it belongs."""
-    if not s[at.RING_USED] or not has_control_room(a):
-        return 0
-    size = least(s[at.RING_USED], at.RING_BYTES - s[at.RING_START])
-    done = call3(linux.WRITE, s[at.FD_IN], s[at.RING] + s[at.RING_START], size)
-    if done >= ERRORS:
-        errno = errno_of(done)
-        if errno == linux.EAGAIN or errno == linux.EINTR:
-            return 0
-        if s[at.KIND] == at.WRITE_FILE:
-            return fail_file(a, s, errno)
-        close_in(s)
-        return drop_ring(a, s)
-    s[at.RING_START] = (s[at.RING_START] + done) % at.RING_BYTES
-    s[at.RING_USED] = s[at.RING_USED] - done
-    consumed(a, s, done)
-    return end_input(a, s)
-
-
-@agent
-def end_input(a: Words, s: Words) -> int:
-    """Once all is written that came before the end."""
-    if s[at.RING_USED] or not s[at.RING_ENDS]:
-        return 0
-    if s[at.KIND] == at.WRITE_FILE:
-        finish_file(a, s)
-    elif not s[at.IS_TTY]:
-        close_in(s)
-    return 0
-
-
-@agent
-def forward(a: Words, s: Words, fd: int, kind: int) -> int:
-    """What a command wrote, or a part of a file, to the VMM; to nobody if nobody listens."""
-    size = may_send(a, s)
-    if not size:
-        return 0
-    target = payload_at(a) if s[at.TOKEN] else at.FILE_TEXT
-    done = call3(linux.READ, fd, target, size)
-    if 0 < done < ERRORS:
-        if s[at.TOKEN]:
-            end_frame(a, kind, s[at.TOKEN], done)
-            s[at.ALLOWED] = s[at.ALLOWED] - done
-        return 0
-    errno = errno_of(done)
-    if errno == linux.EAGAIN or errno == linux.EINTR:
-        return 0
-    if s[at.KIND] == at.READ_FILE:
-        return fail_file(a, s, errno) if errno else end_file(a, s)
-    if kind == say.STDERR:
-        return close_error(s)
-    if s[at.IS_TTY]:
-        s[at.FD_IN] = 0
-    return close_out(s)
 
 
 @agent
@@ -361,108 +209,3 @@ def take_input(a: Words) -> int:
         pause(AGAIN_NS)
     a[at.IN_USED] = a[at.IN_USED] + done
     return 1
-
-
-@agent
-def take_frames(a: Words) -> int:
-    """Carry out the frames that are whole, as long as there is room for answers."""
-    start = INPUT
-    end = INPUT + a[at.IN_USED]
-    while end - start >= say.HEADER_BYTES and has_control_room(a):
-        size = load32(start) >> 8
-        if size > say.PAYLOAD_LIMIT_BYTES:
-            # The VMM does not say such things: wait for another conversation.
-            call1(linux.EXIT_GROUP, 1)
-        body = start + say.HEADER_BYTES
-        if size > end - body:
-            break
-        take_frame(a, load32(start) & 0xFF, load32(start + 4), body, size)
-        start = body + size
-    a[at.IN_USED] = end - start
-    if start > INPUT:
-        copy_bytes(INPUT, start, end - start)
-    return 0
-
-
-@agent
-def take_frame(a: Words, kind: int, token: int, body: int, size: int) -> int:
-    """Carry out one frame."""
-    end = body + size
-    if kind == say.EXEC:
-        run_command(a, token, body, end)
-    elif kind == say.READ:
-        read_file(a, token, body, end)
-    elif kind == say.WRITE:
-        write_file(a, token, body, end)
-    elif kind == say.STATUS:
-        tell_status(a, token, body, end)
-    elif kind == say.RESET:
-        begin_conversation(a, body, size)
-    elif kind == say.IDENTITY:
-        take_identity(a, token, body, end)
-    elif kind == say.PING:
-        send(a, say.PONG, token, body, least(size, PING_LIMIT_BYTES))
-    elif kind == say.POWER_OFF or kind == say.REBOOT:
-        end_machine(a, token, kind == say.REBOOT)
-    else:
-        slot = find_session(token) if token else 0
-        if slot:
-            take_session_frame(a, words_at(slot), kind, body, size)
-    return 0
-
-
-@agent
-def take_session_frame(a: Words, s: Words, kind: int, body: int, size: int) -> int:
-    """A frame that is for a session."""
-    if kind == say.STDIN:
-        take_stdin(a, s, body, size)
-    elif kind == say.CREDIT and size == 4:
-        s[at.ALLOWED] = s[at.ALLOWED] + load32(body)
-    elif kind == say.SIGNAL and size == 4:
-        signal_group(s, load32(body) & 0x7F)
-    elif kind == say.WINDOW and size == 4:
-        if s[at.IS_TTY] and s[at.FD_OUT]:
-            set_window(s[at.FD_OUT], load16(body), load16(body + 2))
-    elif kind == say.HANG_UP:
-        signal_group(s, linux.SIGHUP)
-        signal_group(s, linux.SIGCONT)
-        if s[at.IS_TTY]:
-            free_session(s)
-        else:
-            orphan(s)
-    return 0
-
-
-@agent
-def take_stdin(a: Words, s: Words, body: int, size: int) -> int:
-    """Input for a session, or its end."""
-    if s[at.IS_TTY] and not s[at.FD_IN]:
-        s[at.FD_IN] = s[at.FD_OUT]
-    if not s[at.FD_IN]:
-        # Whoever read it has gone: it counts as consumed.
-        s[at.GRANT] = s[at.GRANT] + size
-        return consumed(a, s, 0)
-    if size:
-        return fill_ring(s, body, size)
-    if s[at.IS_TTY]:
-        store16(SMALL, END_OF_TRANSMISSION)
-        return fill_ring(s, SMALL, 1)
-    s[at.RING_ENDS] = 1
-    return end_input(a, s)
-
-
-@agent
-def begin_conversation(a: Words, body: int, size: int) -> int:
-    """Carry out RESET: what runs goes on, but nobody listens."""
-    if size != say.NONCE_BYTES:
-        return 0
-    slot = SESSIONS
-    while slot < SESSIONS_END:
-        if load64(slot + 8 * at.KIND):
-            orphan(words_at(slot))
-        slot += SESSION_BYTES
-    answer = payload_at(a)
-    copy_bytes(answer, body, say.NONCE_BYTES)
-    store32(answer + say.NONCE_BYTES, say.VERSION)
-    store32(answer + say.NONCE_BYTES + 4, say.SESSION_LIMIT)
-    return end_frame(a, say.HELLO, 0, say.NONCE_BYTES + 8)
