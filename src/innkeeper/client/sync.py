@@ -113,9 +113,9 @@ class Client:
 
     def open_stream(self, path: str, query: Mapping[str, Any] | None = None) -> Stream:
         """A WebSocket below the API's root."""
-        from innkeeper.client.sockets import connect
+        from innkeeper.client.sockets import ThreadedConnection
 
-        return Stream(connect(self._transport.endpoint, path, query or {}))
+        return Stream(ThreadedConnection(self._transport.endpoint, path, query or {}))
 
 
 class Vm:

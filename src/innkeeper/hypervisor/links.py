@@ -6,15 +6,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from innkeeper.api.messages import decode_answer, encode_request
+from innkeeper.api.messages import LineReader, decode_answer, encode_request
 from innkeeper.api.vmm_protocol import LINE_LIMIT_BYTES
 from innkeeper.errors import HostError, InnkeeperError
 
 CALL_TIMEOUT_S = 30.0
+_READ_BYTES = 65536
 
 
 def _gone() -> HostError:
@@ -80,43 +82,83 @@ class VmmLink:
                     waiting.set_exception(_gone())
 
 
-async def open_stream(
-    path: Path, method: str, params: Mapping[str, Any]
-) -> tuple[dict[str, Any], asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection that carries frames, or lines, after the answer to `method`: the answer and its two ends.
+class VmmStream:
+    """A connection that carries frames, or lines, once its request is answered.
 
-    Raises the VMM's error, and HostError if there is no VMM.
+    Plain socket calls: a stream of asyncio forgets what it has received when sending fails, and a VMM closes
+    behind its last word without reading on.
     """
-    try:
-        reader, writer = await asyncio.open_unix_connection(path, limit=LINE_LIMIT_BYTES + 1)
-    except OSError as error:
-        raise _gone() from error
-    try:
-        writer.write(encode_request(1, method, params))
-        async with asyncio.timeout(CALL_TIMEOUT_S):
-            line = await reader.readline()
-        if not line:
-            raise _gone()
-        _, answer = decode_answer(line)
-        if isinstance(answer, InnkeeperError):
-            raise answer
-        return answer, reader, writer
-    except (OSError, ValueError, TimeoutError) as error:
-        writer.close()
-        raise _gone() from error
-    except BaseException:
-        writer.close()
-        raise
+
+    def __init__(self, connection: socket.socket, received: bytes) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._connection = connection
+        # Reading and writing wait on descriptors of their own.
+        self._writing = connection.dup()
+        self._writing.setblocking(False)
+        self._received = received
+
+    @classmethod
+    async def open(cls, path: Path, method: str, params: Mapping[str, Any]) -> Self:
+        """Raises the VMM's error if it refuses, and HostError if there is no VMM."""
+        loop = asyncio.get_running_loop()
+        connection = socket.socket(socket.AF_UNIX)
+        connection.setblocking(False)
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                await loop.sock_connect(connection, str(path))
+                await loop.sock_sendall(connection, encode_request(1, method, params))
+                received = b""
+                while b"\n" not in received:
+                    data = await loop.sock_recv(connection, _READ_BYTES)
+                    if not data or len(received) > LINE_LIMIT_BYTES:
+                        raise _gone()
+                    received += data
+            line, _, rest = received.partition(b"\n")
+            _, answer = decode_answer(line)
+            if isinstance(answer, InnkeeperError):
+                raise answer
+            return cls(connection, rest)
+        except (OSError, TimeoutError) as error:
+            connection.close()
+            raise _gone() from error
+        except BaseException:
+            connection.close()
+            raise
+
+    async def receive(self) -> bytes:
+        """What came; empty at the end."""
+        if self._received:
+            data, self._received = self._received, b""
+            return data
+        try:
+            return await self._loop.sock_recv(self._connection, _READ_BYTES)
+        except OSError:
+            return b""
+
+    async def send(self, data: bytes) -> bool:
+        """Returns when the VMM can take more; False if it takes nothing any more."""
+        try:
+            await self._loop.sock_sendall(self._writing, data)
+        except OSError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Nobody may be sending or receiving."""
+        self._writing.close()
+        self._connection.close()
 
 
 async def events_of(path: Path) -> AsyncIterator[dict[str, Any]]:
     """What a VMM tells, until it goes. HostError if there is none."""
-    _, reader, writer = await open_stream(path, "events", {})
+    stream = await VmmStream.open(path, "events", {})
+    lines = LineReader()
     try:
-        with contextlib.suppress(OSError, ValueError):
-            while line := await reader.readline():
-                event = json.loads(line)
-                if isinstance(event, dict) and isinstance(event.get("event"), str):
-                    yield event
+        while data := await stream.receive():
+            for line in lines.feed(data):
+                with contextlib.suppress(ValueError):
+                    event = json.loads(line)
+                    if isinstance(event, dict) and isinstance(event.get("event"), str):
+                        yield event
     finally:
-        writer.close()
+        stream.close()

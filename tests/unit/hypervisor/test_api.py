@@ -234,7 +234,7 @@ def test_a_client_that_goes_leaves_nothing_behind(client: Client, shared: Places
             raw.sendall(b"POST /v1/vms HTTP/1.1\r\ncontent-length: 100\r\n\r\n{")
         stream = client.open_stream("vms/a/exec")
         stream.send_request(ExecRequest(argv=["cat"]))
-        stream._connection.socket.shutdown(socket.SHUT_RDWR)
+        stream._connection.abort()
     assert client.vm("a").exec(["exit", "3"]).returncode == 3
 
 
@@ -250,3 +250,10 @@ def test_a_killed_hypervisor_is_started_again_and_adopts() -> None:
         assert again.vm("b").state == stopped.state
         assert again.vm("a").exec(["exit", "0"]).returncode == 0
         again.stop_hypervisor()
+
+
+def test_the_last_word_of_a_short_command_is_not_lost(client: Client) -> None:
+    """The VMM closes behind the exit status while standard input may still be on its way."""
+    vm = client.create(name="a")
+    for number in range(200):
+        assert vm.exec(["exit", str(number % 256)], stdin=b"x" * 200_000).returncode == number % 256

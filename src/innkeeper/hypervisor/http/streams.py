@@ -29,14 +29,13 @@ from innkeeper.api.models import Event, ExecRequest
 from innkeeper.api.problems import problem_json, problem_of
 from innkeeper.errors import ConfigError, HostError, InnkeeperError
 from innkeeper.hypervisor.hypervisor import Hypervisor
-from innkeeper.hypervisor.links import open_stream
+from innkeeper.hypervisor.links import VmmStream
 
 router = APIRouter(prefix="/v1")
 CLOSE_ERROR = 4000
 """Of the range for applications. Spec: RFC 6455 7.4.2"""
 READY_TIMEOUT_S = 20.0
 """After this a guest that does not answer is told as an error."""
-_READ_BYTES = 65536
 _HEAD_BYTES = 5
 _FROM_CLIENT = (FrameKind.STDIN, FrameKind.WINDOW, FrameKind.SIGNAL)
 _BACKLOG = 500
@@ -129,42 +128,43 @@ async def _relay(socket: WebSocket, vm: str, method: str, params: Mapping[str, A
     found = hypervisor.find(vm)
     found.running_vmm()
     path = hypervisor.services.places.control_socket(found.id)
-    _, reader, writer = await open_stream(path, method, params)
-    tasks = [
-        asyncio.ensure_future(_to_client(socket, reader)),
-        asyncio.ensure_future(_to_vmm(socket, writer)),
-    ]
+    stream = await VmmStream.open(path, method, params)
+    to_client = asyncio.ensure_future(_to_client(socket, stream))
+    to_vmm = asyncio.ensure_future(_to_vmm(socket, stream))
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
+        await asyncio.wait([to_client, to_vmm], return_when=asyncio.FIRST_COMPLETED)
+        if not to_client.done() and not to_vmm.result():
+            await to_client
     finally:
-        for task in tasks:
+        for task in (to_client, to_vmm):
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        writer.close()
+        await asyncio.gather(to_client, to_vmm, return_exceptions=True)
+        stream.close()
 
 
-async def _to_client(socket: WebSocket, reader: asyncio.StreamReader) -> None:
+async def _to_client(socket: WebSocket, stream: VmmStream) -> None:
     frames = FrameReader()
-    with contextlib.suppress(WebSocketDisconnect, RuntimeError, OSError):
-        while data := await reader.read(_READ_BYTES):
+    with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+        while data := await stream.receive():
             for kind, payload in frames.feed(data):
                 await socket.send_bytes(bytes([kind]) + payload)
         await socket.close()
 
 
-async def _to_vmm(socket: WebSocket, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(WebSocketDisconnect, RuntimeError, OSError):
-        while True:
+async def _to_vmm(socket: WebSocket, stream: VmmStream) -> bool:
+    """True if the client is gone; False if the VMM is, which may have said its last word just before."""
+    while True:
+        try:
             message = await socket.receive()
-            if message["type"] == "websocket.disconnect":
-                return
-            data = message.get("bytes")
-            if not data or data[0] not in _FROM_CLIENT or len(data) > PAYLOAD_LIMIT_BYTES + 1:
-                raise ConfigError("a message is no frame of a client", "send a kind and up to 64 KiB")
-            writer.write(encode_frame(FrameKind(data[0]), data[1:]))
-            await writer.drain()
+        except (WebSocketDisconnect, RuntimeError):
+            return True
+        if message["type"] == "websocket.disconnect":
+            return True
+        data = message.get("bytes")
+        if not data or data[0] not in _FROM_CLIENT or len(data) > PAYLOAD_LIMIT_BYTES + 1:
+            raise ConfigError("a message is no frame of a client", "send a kind and up to 64 KiB")
+        if not await stream.send(encode_frame(FrameKind(data[0]), data[1:])):
+            return False
 
 
 async def _until_ready(socket: WebSocket, vm: str) -> None:
