@@ -361,6 +361,8 @@ class VirtMachine:
             hart.set_time_ticks(self.time_ticks())
             hart.start_request = None
             hart.state = HartState.STARTED
+        # Of a halt that found the hart asleep; else it would end a suspend.
+        hart.words[state.STOP] = 0
         hart.running = True
         # Who wants harts to leave says so before it clears `running`: one of the two is seen here.
         return not self._rest.leave.is_set()
