@@ -271,7 +271,10 @@ class AsyncVm:
 
     async def _made(self, call: calls.Call[models.Operation]) -> list[AsyncVm]:
         operation = await self._client.finish(await self._client.send(call))
-        return [await self._client.vm(vm) for vm in operation.vms]
+        if len(operation.vms) == 1:
+            return [await self._client.vm(operation.vms[0])]
+        found = {vm.id: vm for vm in await self._client.vms()}
+        return [found[vm] for vm in operation.vms if vm in found]
 
 
 class AsyncSnapshot:

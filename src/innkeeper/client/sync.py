@@ -249,7 +249,10 @@ class Vm:
 
     def _made(self, call: calls.Call[models.Operation]) -> list[Vm]:
         operation = self._client.finish(self._client.send(call))
-        return [self._client.vm(vm) for vm in operation.vms]
+        if len(operation.vms) == 1:
+            return [self._client.vm(operation.vms[0])]
+        found = {vm.id: vm for vm in self._client.vms()}
+        return [found[vm] for vm in operation.vms if vm in found]
 
 
 class Snapshot:

@@ -115,14 +115,16 @@ async def fork(hypervisor: Hypervisor, vm: Vm, request: models.VmFork) -> models
 
 async def _fork(hypervisor: Hypervisor, vm: Vm, records: Sequence[VmRecord]) -> list[Vm]:
     """Folders and records first, so that no VMM is ever without; a fork that fails leaves none of them."""
-    await hypervisor.make_folders(records)
+    await hypervisor.make_folders(records, durable=False)
     copies = await hypervisor.keep(records, "forked")
     try:
         configs = [vmm_config(hypervisor.services.places, record).to_json() for record in records]
         async with vm.lock:
             answer = await vm.call("fork", {"configs": configs}, FORK_TIMEOUT_S)
         processes = _processes(answer.get("pids"), len(records))
-        await asyncio.gather(*(copy.begin_fork(each) for copy, each in zip(copies, processes, strict=True)))
+        started = list(zip(copies, processes, strict=True))
+        await asyncio.gather(*(copy.begin_fork(process) for copy, process in started))
+        await Vm.record_processes(hypervisor.services, started)
     except BaseException:
         await asyncio.shield(_undo(hypervisor, copies))
         raise

@@ -32,7 +32,7 @@ def make_places(places: Places) -> None:
             raise HostError(f"cannot use {folder}: {error.strerror or error}", remedy) from error
 
 
-def make_folder(path: Path, fill: Callable[[Path], None]) -> None:
+def make_folder(path: Path, fill: Callable[[Path], None], *, durable: bool = True) -> None:
     """Make `path`, which must not exist, with what `fill` puts into it. HostError if the host cannot."""
     scratch = path.with_name(NEW_PREFIX + path.name)
     try:
@@ -40,9 +40,11 @@ def make_folder(path: Path, fill: Callable[[Path], None]) -> None:
         remove_folder(scratch)
         scratch.mkdir(mode=0o700)
         fill(scratch)
-        _sync_tree(scratch)
+        if durable:
+            _sync_tree(scratch)
         os.rename(scratch, path)
-        sync_folder(path.parent)
+        if durable:
+            sync_folder(path.parent)
     except BaseException as error:
         with contextlib.suppress(OSError):
             shutil.rmtree(scratch)

@@ -8,6 +8,7 @@ import contextlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from innkeeper import __version__
 from innkeeper.api import models
@@ -155,17 +156,16 @@ class Hypervisor:
         await self.make_folders(records)
         return (await self.keep(records, kind))[0]
 
-    async def make_folders(self, records: Sequence[VmRecord]) -> None:
-        """Make the folders of VMs that will get their records by `keep`."""
+    async def make_folders(self, records: Sequence[VmRecord], *, durable: bool = True) -> None:
+        """Make the folders of VMs that will get their records by `keep`.
+
+        Not `durable`: for VMs that a power cut ends anyway, with all that is in their folders.
+        """
         intents = [Intent(kind="vm", id=record.id) for record in records]
         await self.services.commit(*map(begin, intents))
         try:
-            for record in records:
-                await asyncio.to_thread(
-                    make_folder,
-                    self.services.places.vm(record.id),
-                    lambda folder: (folder / DISKS).mkdir(0o700),
-                )
+            folders = [self.services.places.vm(record.id) for record in records]
+            await asyncio.to_thread(_make_vm_folders, folders, durable)
         except BaseException:
             await self.drop_folders(records)
             raise
@@ -295,3 +295,8 @@ class Hypervisor:
     async def _start_quietly(self, vm: Vm) -> None:
         with contextlib.suppress(InnkeeperError):
             await vm.start()
+
+
+def _make_vm_folders(folders: Sequence[Path], durable: bool) -> None:
+    for folder in folders:
+        make_folder(folder, lambda scratch: (scratch / DISKS).mkdir(0o700), durable=durable)

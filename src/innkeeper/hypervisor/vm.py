@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -98,13 +98,7 @@ class Vm:
         await self._run(vmm, supervision)
 
     async def _record_process(self, process: Process) -> None:
-        await self.update(
-            "started",
-            pid=process.pid,
-            process_start_ticks=process.start_ticks,
-            boot_id=self._services.boot_id,
-            started_ns=self._services.clock.wall_ns(),
-        )
+        await self.record_processes(self._services, [(self, process)])
 
     async def _run(self, vmm: Vmm, supervision: asyncio.Task[None]) -> None:
         """Wait until `vmm` answers; its end is told only after its supervision has recorded it."""
@@ -181,14 +175,38 @@ class Vm:
                 await self.stop(force=False, timeout_s=30)
 
     async def begin_fork(self, process: Process) -> None:
-        """Take on the VMM that a fork has made. HostError if it ended at once."""
+        """Take on the VMM that a fork has made; `record_processes` follows. HostError if it ended at once."""
         async with self.lock:
             self._set_state("starting")
             vmm = Vmm(self._services, self.id, process)
-            supervision = self._supervise(vmm)
-            await self._record_process(process)
-            await self._run(vmm, supervision)
-            await self.update(phase="ready")
+            await self._run(vmm, self._supervise(vmm))
+
+    @staticmethod
+    async def record_processes(services: Services, started: Sequence[tuple[Vm, Process]]) -> None:
+        """Record the VMMs of VMs, all in one transaction: to sync one by one takes long for many forks."""
+        async with contextlib.AsyncExitStack() as stack:
+            for vm, _ in started:
+                await stack.enter_async_context(vm._record_lock)
+            records = {
+                vm: vm._with_process(process) if vm.is_active else replace(vm.record, phase="ready")
+                for vm, process in started
+            }
+            events = [vm._event("started") for vm in records]
+            await services.commit(*map(put_vm, records.values()), events=events)
+            for vm, record in records.items():
+                vm.record = record
+        for vm in records:
+            vm._tell()
+
+    def _with_process(self, process: Process) -> VmRecord:
+        return replace(
+            self.record,
+            phase="ready",
+            pid=process.pid,
+            process_start_ticks=process.start_ticks,
+            boot_id=self._services.boot_id,
+            started_ns=self._services.clock.wall_ns(),
+        )
 
     async def adopt_fork(self) -> bool:
         """As `adopt`, for a VM whose fork was not yet acknowledged: False if it never came to run."""
