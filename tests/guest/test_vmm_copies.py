@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from innkeeper.api.vmm_protocol import ENDED_FILE, EndedRecord
 from innkeeper.errors import ConfigError
-from tests.guest.vmm import Vmm, config_of, start_vmm
+from tests.guest.vmm import WAIT_S, Vmm, config_of, start_vmm
 
 pytestmark = pytest.mark.guest
 
@@ -140,6 +142,19 @@ def test_a_damaged_snapshot_is_refused(origin: Vmm, tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="inn: "):
         start_vmm(folder, 50, restore_from=str(tmp_path / "good"))
     assert '"crashed"' in (folder / "ended.json").read_text("utf-8")
+
+
+def test_a_fork_that_cannot_listen_ends_and_harms_nobody(origin: Vmm, tmp_path: Path) -> None:
+    lost = config_of(tmp_path, 70, control_socket=str(tmp_path / "missing" / "vmm.sock"))
+    origin.control.call("fork", configs=[lost.to_json()])
+    deadline = time.monotonic() + WAIT_S
+    while not (tmp_path / ENDED_FILE).exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    ended = EndedRecord.from_json(json.loads((tmp_path / ENDED_FILE).read_text("utf-8")))
+    assert ended.ending == "crashed" and "cannot listen" in ended.reason
+    assert origin.status().ready and origin.run("true")[0] == 0
+    assert not (origin.folder / ENDED_FILE).exists()
 
 
 def test_forks_that_cannot_be(origin: Vmm, tmp_path: Path) -> None:

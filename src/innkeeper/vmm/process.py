@@ -86,7 +86,18 @@ class VmmProcess:
             self.server.start(methods.handle)
 
     def _become(self, config: api.VmmConfig) -> None:
-        """In a forked child, at rest: be the VMM of another VM, and let go of the parent's."""
+        """In a forked child, at rest: be the VMM of another VM; a child that cannot ends here.
+
+        It must not go on as if it were the parent: disks and files are the parent's until they are replaced.
+        """
+        try:
+            self._let_go_and_become(config)
+        except BaseException as error:
+            traceback.print_exc()
+            write_ended(Path(config.console_log).parent, config, Outcome(Ending.CRASHED, str(error)))
+            os._exit(1)
+
+    def _let_go_and_become(self, config: api.VmmConfig) -> None:
         parent = self.config
         os.setsid()
         self.server.abandon()
