@@ -60,31 +60,11 @@ class TcpSender:
     """
 
     __slots__ = (
-        "_chunks",
-        "_clock",
-        "_congestion_bytes",
-        "_duplicates",
-        "_flight_max_bytes",
-        "_host",
-        "_owner",
-        "_pool",
-        "_rate",
-        "_recover",
-        "_recovering",
-        "_timed_at_ns",
-        "_timed_end",
-        "_window_ack",
-        "_window_sequence",
-        "end",
-        "eof",
-        "highest",
-        "mss_bytes",
-        "next",
-        "read_max_bytes",
-        "timeout",
-        "una",
-        "window_bytes",
-    )
+        "_chunks", "_clock", "_congestion_bytes", "_duplicates", "_flight_max_bytes", "_host", "_owner",
+        "_pool", "_rate", "_recover", "_recovering", "_timed_at_ns", "_timed_end", "_window_ack",
+        "_window_sequence", "end", "eof", "highest", "mss_bytes", "next", "read_max_bytes", "timeout",
+        "una", "window_bytes",
+    )  # fmt: skip
 
     def __init__(
         self,
