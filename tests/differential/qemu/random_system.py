@@ -120,8 +120,8 @@ class _Writer:
             keep = self.stce if form.startswith("csrrw") else 0
             self.load("a5", self.value() & ENVIRONMENT | keep)
             return f"{form.rstrip('i')} {rd}, menvcfg, {'zero' if form == 'csrrsi' else 'a5'}", rd, mask
-        if csr == "stimecmp" and not self.stce:  # QEMU raises STIP without STCE too: only set bits
-            return f"csrrsi {rd}, stimecmp, {source.randrange(32)}", rd, mask
+        if csr == "stimecmp" and not self.stce:  # a write makes QEMU set or clear STIP without STCE too
+            return f"csrrs {rd}, stimecmp, zero", rd, mask
         if csr == "sip" and self.stce:  # in M-mode, QEMU then shows no STIP
             mask &= ~0x20
         if csr in _GUARDED:

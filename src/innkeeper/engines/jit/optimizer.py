@@ -26,8 +26,9 @@ WARM_SAMPLES = 2
 """Samples in a page that make it worth asking whether it was compiled before."""
 HOT_SAMPLES = 6
 """Samples in a page that make it hot: some million instructions, about a millisecond."""
-POLL_SAMPLES = 4
-"""New samples that are worth waking up for."""
+POLL_SAMPLES_MIN, POLL_SAMPLES_MAX = 4, 32
+"""New samples that are worth waking up for: few while there is something to do, more and more while there is
+not, since the thread takes time from harts where those are as many as the host has CPUs."""
 MAX_ENTRIES = 12
 MAX_REFUSED = 4096
 MAX_COMPILES = 6
@@ -96,6 +97,7 @@ class Optimizer:
         """Where the code of regions is."""
         self._samples = engine.start_sampling()
         self._seen = 0
+        self._patience = POLL_SAMPLES_MIN
         self._total = 0
         self._pages: dict[int, _Page] = {}
         self._wake = threading.Event()
@@ -113,7 +115,7 @@ class Optimizer:
 
     def poll(self) -> None:
         """A hart has run for a while. From any thread; does not wait."""
-        if self._engine.shared[at.SAMPLE_NEXT] - self._seen >= POLL_SAMPLES:
+        if self._engine.shared[at.SAMPLE_NEXT] - self._seen >= self._patience:
             self._wake.set()
 
     def stop(self) -> None:
@@ -133,9 +135,10 @@ class Optimizer:
             if self._stopping:
                 break
             self._take_samples()
-            self._look_up_warm_pages()
-            self._take_compiled()
-            self._compile_hottest_page()
+            found = self._look_up_warm_pages()
+            found = self._take_compiled() or found
+            found = self._compile_hottest_page() or found
+            self._patience = POLL_SAMPLES_MIN if found else min(2 * self._patience, POLL_SAMPLES_MAX)
 
     def _compile_main(self) -> None:
         while (request := self._requests.get()) is not None:
@@ -178,7 +181,9 @@ class Optimizer:
             if not page.counts:
                 del self._pages[address]
 
-    def _take_compiled(self) -> None:
+    def _take_compiled(self) -> bool:
+        """Put in place what was compiled; whether anything was."""
+        found = not self._compiled.empty()
         while not self._compiled.empty():
             request, region = self._compiled.get()
             self._is_compiling = False
@@ -186,9 +191,10 @@ class Optimizer:
                 self._install(request, region)
             elif len(self._refused) < MAX_REFUSED:
                 self._refused.add(hash(request.source))
+        return found
 
-    def _compile_hottest_page(self) -> None:
-        """One page at a time: when it is done, another may be hotter."""
+    def _compile_hottest_page(self) -> bool:
+        """One page at a time: when it is done, another may be hotter. Whether one is asked for."""
         hot = [(page.fresh, address) for address, page in self._pages.items() if self._is_hot(page)]
         while hot and not self._is_compiling and not self._stopping:
             hot.sort()
@@ -200,19 +206,24 @@ class Optimizer:
             if request is not None:
                 self._is_compiling = True
                 self._requests.put(request)
+                return True
+        return False
 
     @staticmethod
     def _is_hot(page: _Page) -> bool:
         return page.compiles < MAX_COMPILES and page.fresh >= HOT_SAMPLES << page.compiles
 
-    def _look_up_warm_pages(self) -> None:
+    def _look_up_warm_pages(self) -> bool:
+        """Ask for what is known of pages that have become warm; whether there were any."""
+        found = False
         for address, page in list(self._pages.items()):
             if not page.looked_up and page.fresh >= WARM_SAMPLES and not self._stopping:
-                page.looked_up = True
+                page.looked_up = found = True
                 request = self._request(address, page, Wanted.KNOWN)
                 region = self._compile(request.source, request.entries, Wanted.KNOWN) if request else None
                 if request is not None and region is not None:
                     self._install(request, region)
+        return found
 
     def _request(self, address: int, page: _Page, wanted: Wanted) -> _Request | None:
         """What to ask for; None if there is nothing to gain."""
