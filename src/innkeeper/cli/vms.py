@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 HEADINGS = ("NAME", "STATE", "IMAGE", "CPUS", "MEMORY", "RESIDENT", "AGE", "ID")
 READY_TIMEOUT_S = 120.0
+DEFAULT_IMAGE = "small"
+"""The hypervisor's default, too."""
 
 
 def print_json(value: Any) -> None:
@@ -52,6 +54,8 @@ def shown_progress() -> Iterator[Callable[[Operation], None]]:
 
 def launch(parts: Parts, image: str | None, settings: dict[str, Any], wait: bool, as_json: bool) -> int:
     """Make a VM and start it; with `wait` until its guest answers."""
+    if settings.get("start", True) and settings.get("kernel") is None:
+        _prepare_image(parts, image or DEFAULT_IMAGE)
     with parts.connect() as client, shown_progress() as on_progress:
         vm = client.create(image, on_progress=on_progress, **settings)
         if wait and settings.get("start", True) and vm.info.kernel is None:
@@ -63,6 +67,13 @@ def launch(parts: Parts, image: str | None, settings: dict[str, Any], wait: bool
         f"{vm.name} {'runs' if vm.state == 'running' else 'is ' + vm.state} (inn console {vm.name})",
     )
     return 0
+
+
+def _prepare_image(parts: Parts, name: str) -> None:
+    """Build an image that is not in the cache, here, where the user sees how far it is."""
+    if any(row.name == name and row.version is None for row in parts.list_images()):
+        with ProgressDisplay() as progress:
+            parts.pull_image(name, progress)
 
 
 def list_vms(parts: Parts, labels: Sequence[str], as_json: bool, quiet: bool) -> int:

@@ -57,18 +57,18 @@ class Settings:
 
 def run(settings: Settings) -> None:
     """Serve until told to end. ConfigError if a hypervisor runs already, HostError if the host is unable."""
+    listener = _tcp_listener(settings)
     make_places(settings.places)
     with _only_one(settings.places):
         _raise_limits()
-        asyncio.run(_serve(settings))
+        asyncio.run(_serve(settings, listener))
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, listener: TcpListener | None) -> None:
     from innkeeper.hypervisor.http.app import make_app
     from innkeeper.hypervisor.http.server import bind_tcp, bind_unix, tcp_server, unix_server
 
     places = settings.places
-    listener = _tcp_listener(settings)
     loop = asyncio.get_running_loop()
     clock = HostClock()
     services = Services(places, Store(places.database, clock), clock, settings.vmm_command)
