@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 NS_PER_S = 1_000_000_000
@@ -52,6 +52,17 @@ class Limits:
     upload_bytes_per_s: int | None = None
     download_bytes_per_s: int | None = None
     """None: as fast as it goes."""
+
+    def within(self, descriptors: int) -> Limits:
+        """These limits, so that a guest leaves half of a process's `descriptors` to others."""
+        return replace(
+            self,
+            tcp_connections=min(self.tcp_connections, descriptors // 4),
+            udp_flows=min(self.udp_flows, descriptors // 8),
+            dns_queries=min(self.dns_queries, descriptors // 32),
+            dns_connections=min(self.dns_connections, descriptors // 64),
+            echo_flows=min(self.echo_flows, descriptors // 64),
+        )
 
 
 class Clock(Protocol):

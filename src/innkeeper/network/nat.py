@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 
 from innkeeper.devices.virtio.net_frame import ETHERNET_HEADER_BYTES, Frame, GuestPort
+from innkeeper.host.descriptors import descriptors_allowed
 from innkeeper.network import arp, icmp, ipv4, ipv6
 from innkeeper.network.datagram import Datagram, Fragment
 from innkeeper.network.dhcp import DhcpServer, HostConfiguration
@@ -76,7 +77,7 @@ class UserNet:
         on_refused: Callable[[Refusal], None] | None = None,
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        self.subnet, self.limits = subnet or Subnet(), limits or Limits()
+        self.subnet, self.limits = subnet or Subnet(), (limits or Limits()).within(descriptors_allowed())
         self.statistics = Statistics()
         self._loop, self._guest_mac, self._host_name = loop, guest_mac, host_name
         self._siblings = siblings if siblings is not None else {}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from innkeeper.machine.clock import VirtualClock
 from innkeeper.network import tcp_rtt
 from innkeeper.network.event_loop import Deadline
-from innkeeper.network.limits import NS_PER_S, BufferBudget, TokenBucket
+from innkeeper.network.limits import NS_PER_S, BufferBudget, Limits, TokenBucket
 from innkeeper.network.tcp_buffers import ChunkPool
 from tests.unit.network.loop import VirtualLoop
 
@@ -42,6 +42,15 @@ def test_a_bucket_says_when() -> None:
 def test_a_bucket_that_lets_nothing_pass_is_a_mistake(rate: int, burst: int) -> None:
     with pytest.raises(ValueError):
         TokenBucket(VirtualClock(), rate, burst)
+
+
+def test_a_guest_leaves_half_of_the_descriptors() -> None:
+    for descriptors in (64, 1024, 4096, 1 << 16):
+        limits = Limits().within(descriptors)
+        # A DNS connection has two: the ends of a pair.
+        used = limits.tcp_connections + limits.udp_flows + limits.dns_queries + limits.echo_flows
+        assert used + limits.dns_connections <= descriptors // 2
+    assert Limits().within(1 << 16) == Limits()
 
 
 def test_chunks_stay_in_the_budget() -> None:
