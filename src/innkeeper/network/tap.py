@@ -35,7 +35,7 @@ class TapBackend:
         self._tap = tap
         self._port: GuestPort | None = None
         self._offloads: Offloads | None = None
-        self._buffer = memoryview(bytearray(net_header.PACKET_BYTES_MAX))
+        self._buffer = memoryview(bytearray(net_header.PACKET_BYTES_MAX + 1))
         self._kept: Frame | None = None
         """Read from the host, in `_buffer`, while the guest has no room for it."""
         self.dropped_frames = 0
