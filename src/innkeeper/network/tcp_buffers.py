@@ -62,6 +62,10 @@ class ChunkPool:
         else:
             self._budget.give_back(chunk.cost_bytes)
 
+    def trim(self) -> None:
+        """Let go of buffers that nobody uses now."""
+        self._spare.clear()
+
     def give_back(self, large: tuple[bytearray, memoryview]) -> None:
         """`large` was taken, and is not needed."""
         self._budget.give_back(HEADER_ROOM_BYTES + PAYLOAD_BYTES_MAX)

@@ -150,6 +150,8 @@ class TcpTable:
         ):  # fmt: skip
             waiting.pop(connection, None)
         self.statistics.tcp_open = len(self.connections)
+        if not self.connections:
+            self.pool.trim()
         if self.starved:
             self.loop.call_soon(self._feed)
 
