@@ -13,6 +13,8 @@ from pathlib import Path
 from innkeeper.errors import HostError
 from innkeeper.host.processes import end_process, is_process, open_process, process_start_ticks
 
+LOG_LIMIT_BYTES = 1 << 20
+"""A longer log of a VMM is begun anew by the next one."""
 _STATUSES_KEPT = 1024
 _POLL_S = 0.2
 """How often processes are looked at on hosts whose kernel has no pidfd."""
@@ -44,6 +46,8 @@ class Children:
         try:
             descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             try:
+                if os.fstat(descriptor).st_size > LOG_LIMIT_BYTES:
+                    os.truncate(descriptor, 0)
                 child = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=descriptor, stderr=descriptor,
                     start_new_session=True, cwd="/",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from innkeeper.api.places import Places
@@ -52,6 +52,12 @@ def make_folder(path: Path, fill: Callable[[Path], None], *, durable: bool = Tru
             remedy = "free some space, or set INNKEEPER_STATE to a folder that can be written"
             raise HostError(f"cannot make {path}: {error.strerror or error}", remedy) from error
         raise
+
+
+def make_vm_folders(paths: Sequence[Path], durable: bool) -> None:
+    """Make folders of VMs, with nothing in them yet."""
+    for path in paths:
+        make_folder(path, lambda scratch: (scratch / DISKS).mkdir(0o700), durable=durable)
 
 
 def remove_folder(path: Path) -> None:

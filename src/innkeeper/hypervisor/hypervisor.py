@@ -8,7 +8,6 @@ import contextlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from innkeeper import __version__
 from innkeeper.api import models
@@ -17,7 +16,7 @@ from innkeeper.api.problems import ConflictError, NotFoundError
 from innkeeper.errors import ConfigError, InnkeeperError
 from innkeeper.hypervisor.changes import begin, drop_vm, end, put_fact, put_vm
 from innkeeper.hypervisor.configs import new_generation, new_id, new_mac_address
-from innkeeper.hypervisor.folders import DISKS, make_folder, remove_folder, remove_remains, remove_unfinished
+from innkeeper.hypervisor.folders import make_vm_folders, remove_folder, remove_remains, remove_unfinished
 from innkeeper.hypervisor.names import new_name
 from innkeeper.hypervisor.operations import Operations, Outcome, Progress
 from innkeeper.hypervisor.records import Intent, NewEvent, Settings, SnapshotRecord, VmRecord
@@ -123,10 +122,11 @@ class Hypervisor:
             raise ConfigError("a VM boots an image or a kernel, not both", "leave one of them out")
         if request.initrd is not None and request.kernel is None:
             raise ConfigError("an initrd belongs to a kernel", "give the kernel, too")
+        network = networks.checked(request.network)
         name = self.reserve_name(request.name)
         image = request.image or (None if request.kernel is not None else "small")
         given = {field: getattr(request, field) for field in Settings.__dataclass_fields__}
-        record = self.new_record(name, Settings(**{**given, "image": image}))
+        record = self.new_record(name, Settings(**{**given, "image": image, "network": network}))
 
         async def work(progress: Progress) -> Outcome:
             try:
@@ -165,7 +165,7 @@ class Hypervisor:
         await self.services.commit(*map(begin, intents))
         try:
             folders = [self.services.places.vm(record.id) for record in records]
-            await asyncio.to_thread(_make_vm_folders, folders, durable)
+            await asyncio.to_thread(make_vm_folders, folders, durable)
         except BaseException:
             await self.drop_folders(records)
             raise
@@ -218,6 +218,8 @@ class Hypervisor:
                     for key in ("cpus", "memory_bytes", "labels", "restart", "autostart")
                     if (value := getattr(request, key)) is not None
                 }
+                if request.network is not None:
+                    changes["network"] = await networks.change(vm, request.network)
                 settings = replace(vm.record.settings, **changes)
                 await vm.update("changed", name=name or vm.record.name, settings=settings)
             finally:
@@ -295,8 +297,3 @@ class Hypervisor:
     async def _start_quietly(self, vm: Vm) -> None:
         with contextlib.suppress(InnkeeperError):
             await vm.start()
-
-
-def _make_vm_folders(folders: Sequence[Path], durable: bool) -> None:
-    for folder in folders:
-        make_folder(folder, lambda scratch: (scratch / DISKS).mkdir(0o700), durable=durable)
