@@ -79,6 +79,7 @@ class TcpConnection:
         self.deadline = Deadline(table.loop, self._expired)
         self.guest_syn = SynOptions()
         self.scale_guest = 0
+        self._syn_waits = False
         self.ack_due = False
         self._ack_waits = False
         """The acknowledgement may go with the answer that is likely to come soon."""
@@ -224,7 +225,10 @@ class TcpConnection:
         offers_scale = not answering or self.guest_syn.window_scale is not None
         options = syn_options(self.output.mss_max_bytes, WINDOW_SCALE if offers_scale else None)
         flags = TCP_SYN | TCP_ACK if answering else TCP_SYN
-        self.output.control(flags, self.initial, options)
+        self._syn_waits = not self.output.control(flags, self.initial, options)
+        if self._syn_waits:
+            # Other connections have filled the guest's buffers: the retransmission would come a second late.
+            self.link.wait(self)
         self.deadline.set(self.table.loop.clock.now_ns() + self.sender.timeout.timeout_ns)
 
     def _begin(self, window_bytes: int) -> None:
@@ -315,6 +319,8 @@ class TcpConnection:
             if self.ack_due and not self._ack_waits:
                 self.acknowledge()
             self._set_deadline()
+        elif self._syn_waits and self.state in (State.SYN_RECEIVED, State.SYN_SENT):
+            self._send_syn()
 
     def acknowledge(self) -> None:
         """Send the acknowledgement that is due, if it still is."""

@@ -79,6 +79,22 @@ def test_lost_syn_ack_is_sent_again(guest: Guest, listener: Listener) -> None:
     assert guest.net.statistics.tcp_open == 0
 
 
+def test_syn_ack_waits_for_buffers_and_no_longer(guest: Guest, listener: Listener) -> None:
+    guest.port.buffers = 0
+    client = GuestTcp(guest, listener.port)
+    client.syn()
+    listener.accept()
+    guest.loop.turn(0.02)
+    guest.net.receive_ready()
+    assert guest.port.seen() == []
+    guest.port.buffers = None
+    guest.net.receive_ready()
+    seen = guest.port.seen_one()
+    assert seen.flags == SYN | ACK
+    guest.net.receive_ready()
+    assert guest.port.seen() == [] and guest.net.statistics.tcp_retransmitted == 0
+
+
 def test_refused_is_a_reset(guest: Guest, listener: Listener) -> None:
     listener.close()
     client = GuestTcp(guest, listener.port)
