@@ -7,21 +7,18 @@ The guest's TCP and UDP end here and go on over the host's sockets. Everything r
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Callable, Mapping, Sequence
 
 from innkeeper.devices.virtio.net_frame import ETHERNET_HEADER_BYTES, Frame, GuestPort
 from innkeeper.host.descriptors import descriptors_allowed
-from innkeeper.network import arp, icmp, ipv4, ipv6
-from innkeeper.network.datagram import Datagram, Fragment
 from innkeeper.network.dhcp import DhcpServer, HostConfiguration
 from innkeeper.network.dhcpv6 import Dhcpv6Server
 from innkeeper.network.dns_forwarder import DnsForwarder
 from innkeeper.network.echo import EchoTable
 from innkeeper.network.egress import Egress
-from innkeeper.network.ethernet import is_unicast
 from innkeeper.network.event_loop import EventLoop
 from innkeeper.network.forwards import Forward, Forwards
+from innkeeper.network.frame_input import FrameInput
 from innkeeper.network.host_resolver import HostResolver
 from innkeeper.network.limits import Limits, TokenBucket
 from innkeeper.network.link import GuestLink
@@ -30,28 +27,10 @@ from innkeeper.network.policy import Policy
 from innkeeper.network.reassembly import Reassembly
 from innkeeper.network.refusals import Refusal
 from innkeeper.network.statistics import Statistics
-from innkeeper.network.subnet import UNSPECIFIED4, UNSPECIFIED6, Subnet, is_multicast
+from innkeeper.network.subnet import Subnet
 from innkeeper.network.tcp_table import TcpTable
 from innkeeper.network.udp_table import UdpTable
-from innkeeper.spec.internet import (
-    ETHERTYPE_ARP,
-    ETHERTYPE_IPV4,
-    ETHERTYPE_IPV6,
-    ICMPV6_ECHO_REQUEST,
-    PORT_DHCP_SERVER,
-    PORT_DHCPV6_SERVER,
-    PROTOCOL_ICMP,
-    PROTOCOL_ICMPV6,
-    PROTOCOL_TCP,
-    PROTOCOL_UDP,
-    UDP_HEADER_BYTES,
-)
 
-# What decides whether a frame is TCP without IP options, extensions or fragments, and where it ends.
-_IPV4_FAST = struct.Struct("!12xHBBHHHBB")
-_IPV6_FAST = struct.Struct("!12xHIHB")
-_IPV4_TCP_START = ETHERNET_HEADER_BYTES + ipv4.HEADER_BYTES
-_IPV6_TCP_START = ETHERNET_HEADER_BYTES + ipv6.HEADER_BYTES
 _BURST_S = 0.25
 _BURST_BYTES_MIN = 256 << 10
 
@@ -103,9 +82,17 @@ class UserNet:
         self._reassembly = Reassembly(loop.clock, limits)
         self._forwards = Forwards(loop, subnet, self._tcp, self._udp)
         configuration = HostConfiguration(self._host_name, self._resolver.search, port.mtu_bytes)
-        self._dhcp = DhcpServer(link, subnet, configuration)
-        self._dhcpv6 = Dhcpv6Server(link, subnet, configuration)
-        self._neighbors = NeighborDiscovery(link, subnet, configuration)
+        self._input = FrameInput(
+            link,
+            subnet,
+            self._tcp,
+            self._udp,
+            self._echo,
+            self._reassembly,
+            DhcpServer(link, subnet, configuration),
+            Dhcpv6Server(link, subnet, configuration),
+            NeighborDiscovery(link, subnet, configuration),
+        )
 
     # The backend of the device
 
@@ -119,7 +106,7 @@ class UserNet:
             if len(data) <= ETHERNET_HEADER_BYTES:
                 statistics.dropped["short frame"] += 1
             else:
-                self._frame(memoryview(data), frame)
+                self._input.take(memoryview(data), frame)
         self._tcp.finish_batch()
 
     def receive_ready(self) -> None:
@@ -181,116 +168,6 @@ class UserNet:
         """Free every socket. Nothing may be called afterwards."""
         self._forwards.close()
         self.drop_flows()
-
-    # Frames
-
-    def _frame(self, data: memoryview, frame: Frame) -> None:
-        ethertype = data[12] << 8 | data[13]
-        if ethertype == ETHERTYPE_IPV4 and len(data) > _IPV4_TCP_START:
-            _, first, _, total_bytes, _, fragment, _, protocol = _IPV4_FAST.unpack_from(data)
-            end = ETHERNET_HEADER_BYTES + total_bytes
-            if first == 0x45 and protocol == PROTOCOL_TCP and not fragment & 0x3FFF and end <= len(data):
-                connection_key = bytes(data[26:38])
-                if connection_key in self._tcp.connections:
-                    self._tcp.input(connection_key, data[:end], _IPV4_TCP_START, frame.checksum_start >= 0)
-                    return
-        elif ethertype == ETHERTYPE_IPV6 and len(data) > _IPV6_TCP_START:
-            _, _, payload_bytes, protocol = _IPV6_FAST.unpack_from(data)
-            end = _IPV6_TCP_START + payload_bytes
-            if protocol == PROTOCOL_TCP and data[14] >> 4 == 6 and end <= len(data):
-                connection_key = bytes(data[22:58])
-                if connection_key in self._tcp.connections:
-                    self._tcp.input(connection_key, data[:end], _IPV6_TCP_START, frame.checksum_start >= 0)
-                    return
-        self._slow_frame(ethertype, data, frame)
-
-    def _slow_frame(self, ethertype: int, data: memoryview, frame: Frame) -> None:
-        """What begins something, or is not TCP."""
-        source_mac = bytes(data[6:12])
-        if is_unicast(source_mac):
-            self._link.guest_mac = source_mac
-        packet = data[ETHERNET_HEADER_BYTES:]
-        if ethertype == ETHERTYPE_ARP:
-            arp.handle(self._link, self.subnet, packet)
-            return
-        if ethertype == ETHERTYPE_IPV4:
-            parsed = ipv4.parse(packet)
-        elif ethertype == ETHERTYPE_IPV6:
-            parsed = ipv6.parse(packet)
-        else:
-            self.statistics.dropped["unknown protocol"] += 1
-            return
-        if parsed is None:
-            self.statistics.dropped["damaged IP packet"] += 1
-            return
-        partial_checksum = frame.checksum_start >= 0
-        if isinstance(parsed, Fragment):
-            if not self._may_send(parsed.datagram):
-                return
-            whole = self._reassembly.add(parsed)
-            if whole is None:
-                return
-            # Offloads are for whole datagrams.
-            parsed, partial_checksum = whole, False
-        self._datagram(parsed, partial_checksum, frame.gso_size_bytes if frame.gso_type else 0)
-
-    def _may_send(self, datagram: Datagram) -> bool:
-        source = datagram.source
-        if source in (UNSPECIFIED4, UNSPECIFIED6) or self.subnet.may_send(source):
-            return True
-        self.statistics.dropped["source is not the guest's"] += 1
-        return False
-
-    def _datagram(self, datagram: Datagram, partial_checksum: bool, segment_bytes: int) -> None:
-        if not self._may_send(datagram):
-            return
-        protocol, target = datagram.protocol, datagram.target
-        if protocol == PROTOCOL_UDP and self._configures(datagram):
-            return
-        if protocol == PROTOCOL_ICMPV6 and len(target) == 16:
-            self._icmpv6(datagram)
-        elif is_multicast(target) or target == self.subnet.broadcast4:
-            self.statistics.dropped["multicast"] += 1
-        elif datagram.source in (UNSPECIFIED4, UNSPECIFIED6):
-            self.statistics.dropped["source is not the guest's"] += 1
-        elif protocol == PROTOCOL_TCP and len(datagram.payload) >= 4:
-            key = datagram.source + target + bytes(datagram.payload[:4])
-            self._tcp.input(key, datagram.payload, 0, partial_checksum)
-        elif protocol == PROTOCOL_UDP:
-            self._udp.input(datagram, partial_checksum, segment_bytes)
-        elif protocol == PROTOCOL_ICMP and len(target) == 4:
-            if icmp.is_intact(datagram.source, target, datagram.payload):
-                self._echo.input(datagram.source, target, datagram.payload)
-            else:
-                self.statistics.dropped["damaged ICMP message"] += 1
-        else:
-            self.statistics.dropped["unknown protocol"] += 1
-
-    def _icmpv6(self, datagram: Datagram) -> None:
-        source, target, message = datagram.source, datagram.target, datagram.payload
-        if len(message) < 4 or not icmp.is_intact(source, target, message):
-            self.statistics.dropped["damaged ICMP message"] += 1
-        elif message[0] == ICMPV6_ECHO_REQUEST:
-            if not is_multicast(target) and source != UNSPECIFIED6:
-                self._echo.input(source, target, message)
-        else:
-            self._neighbors.handle(source, message, datagram.hop_limit)
-
-    def _configures(self, datagram: Datagram) -> bool:
-        """Serve DHCP; whether it was that. Its checksum does not matter: a guest gets its address."""
-        if len(datagram.payload) < UDP_HEADER_BYTES:
-            return False
-        port = datagram.payload[2] << 8 | datagram.payload[3]
-        message = datagram.payload[UDP_HEADER_BYTES:]
-        if port == PORT_DHCP_SERVER and len(datagram.target) == 4:
-            if self.subnet.is_gateway(datagram.target) or datagram.target == b"\xff" * 4:
-                self._dhcp.handle(message)
-                return True
-        elif port == PORT_DHCPV6_SERVER and len(datagram.target) == 16 and is_multicast(datagram.target):
-            if datagram.source != UNSPECIFIED6:
-                self._dhcpv6.handle(datagram.source, message)
-            return True
-        return False
 
 
 def _bucket(loop: EventLoop, bytes_per_s: int | None) -> TokenBucket | None:

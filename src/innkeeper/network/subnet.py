@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import socket
 from dataclasses import dataclass
@@ -39,11 +40,11 @@ class Subnet:
     leads_out: bool = True
     """Whether guests are told to send what is not on the cable to the gateway."""
 
-    @property
+    @functools.cached_property
     def netmask4(self) -> bytes:
         return ((1 << 32) - (1 << (32 - self.prefix4_bits))).to_bytes(4, "big")
 
-    @property
+    @functools.cached_property
     def broadcast4(self) -> bytes:
         host_mask = (1 << (32 - self.prefix4_bits)) - 1
         return (int.from_bytes(self.network4, "big") | host_mask).to_bytes(4, "big")

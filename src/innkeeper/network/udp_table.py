@@ -11,7 +11,6 @@ from collections import OrderedDict
 from typing import Protocol
 
 from innkeeper.network.checksum import fold, ones_sum, pseudo_sum
-from innkeeper.network.datagram import Datagram
 from innkeeper.network.egress import Egress
 from innkeeper.network.event_loop import Deadline, EventLoop
 from innkeeper.network.icmp import Errors, Unreachable
@@ -59,9 +58,18 @@ class UdpTable:
         self._subnet, self._egress, self._dns, self._upload = subnet, egress, dns, upload
         self._sweep_deadline = Deadline(loop, self._sweep)
 
-    def input(self, datagram: Datagram, partial_checksum: bool, segment_bytes: int) -> None:
-        """A UDP datagram of the guest; `segment_bytes` > 0: several, of so much payload each."""
-        payload = datagram.payload
+    def input(
+        self,
+        key: bytes,
+        payload: memoryview,
+        partial_checksum: bool,
+        segment_bytes: int,
+        dont_fragment: bool,
+    ) -> None:
+        """A UDP datagram of the guest, `payload` from its header on; `key` is made of addresses and ports.
+
+        `segment_bytes` > 0: several datagrams, of so much payload each.
+        """
         if len(payload) < UDP_HEADER_BYTES:
             self.statistics.dropped["damaged UDP datagram"] += 1
             return
@@ -70,24 +78,25 @@ class UdpTable:
             self.statistics.dropped["damaged UDP datagram"] += 1
             return
         payload = payload[:length]
-        if not partial_checksum and not _is_intact(datagram, payload, checksum):
+        if not partial_checksum and not _is_intact(key, payload, checksum):
             self.statistics.dropped["damaged UDP datagram"] += 1
             return
         if self._upload is not None and not self._upload.take(length):
             self.statistics.dropped["rate limit"] += 1
             return
         data = payload[UDP_HEADER_BYTES:]
-        if port == PORT_DNS and self._subnet.is_dns(datagram.target):
-            self._dns.query(datagram.source, source_port, datagram.target, port, bytes(data))
-            return
-        key = datagram.source + datagram.target + bytes(payload[:4])
         flow = self.flows.get(key)
-        if flow is None:
-            flow = self._open(key, datagram, port)
-        else:
-            self.flows.move_to_end(key)
         if flow is not None:
-            flow.send_to_host(data, segment_bytes, datagram.dont_fragment)
+            self.flows.move_to_end(key)
+        else:
+            half = (len(key) - 4) // 2
+            source, target = key[:half], key[half:-4]
+            if port == PORT_DNS and self._subnet.is_dns(target):
+                self._dns.query(source, source_port, target, port, bytes(data))
+                return
+            flow = self._open(key, source, target, port, bytes(payload[:8]))
+        if flow is not None:
+            flow.send_to_host(data, segment_bytes, dont_fragment)
 
     def from_forward(
         self,
@@ -135,18 +144,16 @@ class UdpTable:
             self._remove(flow)
         self._sweep_deadline.close()
 
-    def _open(self, key: bytes, datagram: Datagram, port: int) -> UdpFlow | None:
+    def _open(self, key: bytes, source: bytes, target: bytes, port: int, head: bytes) -> UdpFlow | None:
         """A flow to where policy and the host let the guest send."""
-        target = datagram.target
-        head = bytes(datagram.payload[:8])
         if self._subnet.contains(target) and not self._subnet.is_gateway(target):
             reason = Unreachable.PORT if self._subnet.is_dns(target) else Unreachable.HOST
-            self.errors.unreachable(reason, datagram.source, target, PROTOCOL_UDP, head)
+            self.errors.unreachable(reason, source, target, PROTOCOL_UDP, head)
             return None
         destination = self._egress.decide("udp", target, port)
         if destination is None:
             self.statistics.refused += 1
-            self.errors.unreachable(Unreachable.PROHIBITED, datagram.source, target, PROTOCOL_UDP, head)
+            self.errors.unreachable(Unreachable.PROHIBITED, source, target, PROTOCOL_UDP, head)
             return None
         try:
             host = socket.socket(destination.family, socket.SOCK_DGRAM)
@@ -159,7 +166,7 @@ class UdpTable:
         except OSError as error:
             host.close()
             reason = UNREACHABLE.get(error.errno or 0, Unreachable.HOST)
-            self.errors.unreachable(reason, datagram.source, target, PROTOCOL_UDP, head)
+            self.errors.unreachable(reason, source, target, PROTOCOL_UDP, head)
             return None
         flow = UdpFlow(self, key, host, destination, None)
         self._add(flow)
@@ -192,9 +199,11 @@ class UdpTable:
             self._sweep_deadline.set(now_ns + _SWEEP_S * NS_PER_S)
 
 
-def _is_intact(datagram: Datagram, payload: memoryview, checksum: int) -> bool:
+def _is_intact(key: bytes, payload: memoryview, checksum: int) -> bool:
+    """Whether the checksum is right; `key` holds the addresses."""
+    half = (len(key) - 4) // 2
     if not checksum:
         # None was made, which IPv6 does not allow (RFC 8200 8.1).
-        return len(datagram.source) == 4
-    pseudo = pseudo_sum(datagram.source, datagram.target, PROTOCOL_UDP, len(payload))
+        return half == 4
+    pseudo = pseudo_sum(key[:half], key[half:-4], PROTOCOL_UDP, len(payload))
     return fold(pseudo + ones_sum(payload)) == 0xFFFF
