@@ -45,6 +45,12 @@ Reference = Annotated[str, MinLen(1), MaxLen(63)]
 ImageName = Annotated[str, Pattern("^[a-z0-9][a-z0-9._-]*$"), MaxLen(63)]
 AbsolutePath = Annotated[str, Pattern("^/[^\\x00]*$"), MaxLen(4096)]
 Text = Annotated[str, Pattern("^[^\\x00]*$"), MaxLen(4096)]
+NetworkText = Annotated[str, Pattern("^[a-z0-9][A-Za-z0-9:._-]*$"), MaxLen(63)]
+"""`user`, `none`, a private network, `tap:INTERFACE` or `bridge:BRIDGE`."""
+PortText = Annotated[str, Pattern("^[0-9A-Fa-f:./\\[\\]tcpudTCPUD]+$"), MaxLen(64)]
+"""`[HOST_ADDR:]HOST_PORT:GUEST_PORT[/udp]`."""
+RuleText = Annotated[str, Pattern("^[A-Za-z0-9_.:*/,\\[\\]-]+$"), MaxLen(320)]
+"""`[tcp:|udp:|icmp:]HOST[:PORT[-PORT],...]`."""
 LabelName = Annotated[str, Pattern("^[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?$"), MaxLen(63)]
 LabelValue = Annotated[str, Pattern("^[^\\x00-\\x1f]*$"), MaxLen(255)]
 Cpus = Annotated[int, Ge(1), Le(CPUS_MAX)]

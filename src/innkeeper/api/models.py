@@ -20,6 +20,9 @@ from innkeeper.api.constraints import (
     LabelValue,
     MemoryBytes,
     Name,
+    NetworkText,
+    PortText,
+    RuleText,
     Text,
     Wire,
 )
@@ -31,6 +34,8 @@ OperationState = Literal["running", "done", "failed"]
 WaitState = Literal["stopped", "running", "paused", "crashed", "ready", "ended"]
 """`ready`: running, and the guest's agent answers. `ended`: stopped or crashed."""
 LogSource = Literal["console", "vmm"]
+Egress = Literal["allow", "deny", "list"]
+"""What a guest may reach on the network `user` besides rules: all but the host, nothing, what is allowed."""
 
 Amount = Annotated[int, Ge(0), Le((1 << 63) - 1)]
 Labels = dict[LabelName, LabelValue]
@@ -42,6 +47,35 @@ class Disk(Wire):
 
     path: AbsolutePath
     read_only: bool = False
+
+
+Rules = Annotated[list[RuleText], MaxLen(256)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSettings(Wire):
+    """A VM's network adapters, and what holds for the one on the network `user`."""
+
+    adapters: Annotated[list[NetworkText], MaxLen(4)] = field(default_factory=lambda: ["user"])
+    """What each is connected to: `user`, a private network, `tap:INTERFACE` or `bridge:BRIDGE`."""
+    ports: Annotated[list[PortText], MaxLen(256)] = field(default_factory=list)
+    """Ports of the host that lead to the guest: `[HOST_ADDR:]HOST_PORT:GUEST_PORT[/udp]`."""
+    egress: Egress = "allow"
+    allow: Rules = field(default_factory=list)
+    deny: Rules = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkUpdate(Wire):
+    """Changes of a VM's network; what is null stays. Rules are replaced as a whole, adapters after a stop."""
+
+    adapters: Annotated[list[NetworkText], MaxLen(4)] | None = None
+    egress: Egress | None = None
+    allow: Rules | None = None
+    deny: Rules | None = None
+    add_ports: Annotated[list[PortText], MaxLen(64)] = field(default_factory=list)
+    remove_ports: Annotated[list[PortText], MaxLen(64)] = field(default_factory=list)
+    """As they were added, or as a running VM shows them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +95,7 @@ class VmCreate(Wire):
     cpus: Cpus = 1
     memory_bytes: MemoryBytes = 512 << 20
     disks: Annotated[list[Disk], MaxLen(16)] = field(default_factory=list)
+    network: NetworkSettings = field(default_factory=NetworkSettings)
     labels: Annotated[Labels, MaxLen(64)] = field(default_factory=dict)
     restart: RestartPolicy = "never"
     """Whether it is started again when it ends by itself."""
@@ -81,6 +116,7 @@ class VmUpdate(Wire):
     labels: Annotated[Labels, MaxLen(64)] | None = None
     restart: RestartPolicy | None = None
     autostart: bool | None = None
+    network: NetworkUpdate | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +180,7 @@ class Vm:
     cpus: int
     memory_bytes: int
     disks: list[Disk]
+    network: NetworkSettings
     labels: dict[str, str]
     restart: RestartPolicy
     autostart: bool
@@ -160,6 +197,44 @@ class Vm:
     pid: int | None
     resident_bytes: int | None
     instructions: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkAdapter:
+    """One adapter of a running VM, and what has crossed it. Sent is what the guest sent."""
+
+    name: str
+    """As the guest and captures call it: `eth0`."""
+    network: str
+    mac_address: str
+    sent_frames: int
+    sent_bytes: int
+    received_frames: int
+    received_bytes: int
+    dropped_frames: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefusedConnection:
+    """What a guest tried to reach and was not let. `port` 0: it has none."""
+
+    time_ns: int
+    protocol: str
+    address: str
+    port: int
+    names: list[str]
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkStatus:
+    """The network of a running VM. `ports` have the numbers that the host gave where any was asked for."""
+
+    adapters: list[NetworkAdapter]
+    ports: list[str]
+    refused: list[RefusedConnection]
+    """The last ones, the oldest first."""
+    refused_total: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,5 +327,3 @@ class Info:
     runtime_folder: str
     vms: int
     running: int
-
-

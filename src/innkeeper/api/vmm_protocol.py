@@ -6,8 +6,8 @@ A VM has a folder: that of its configuration file, and for a fork, which has non
 The socket (`SOCK_STREAM`, in a folder of this user alone) carries lines of JSON: a request
 `{"id": 1, "method": "status", "params": {}}` is answered by `{"id": 1, "result": {...}}` or
 `{"id": 1, "error": {"kind": "guest", "message": "...", "remedy": "..."}}`. Answers may come in another order
-than the requests. After `console`, `exec` and `files` have been answered, the connection carries frames
-(`innkeeper.api.frames`) and no more requests; after `events` it carries lines `{"event": "...", ...}`.
+than the requests. After `console`, `exec`, `files` and `capture` have been answered, the connection carries
+frames (`innkeeper.api.frames`) and no more requests; after `events` it carries lines `{"event": "...", ...}`.
 
 Loaded by every VMM: only the standard library, and little of it.
 """
@@ -38,7 +38,7 @@ VmState = Literal["booting", "running", "paused", "stopping", "ended"]
 Ending = Literal["power-off", "failed", "crashed", "stopped"]
 METHODS = (
     "status", "pause", "resume", "stop", "reboot", "resize", "snapshot", "fork",
-    "console", "exec", "files", "events",
+    "console", "exec", "files", "events", "network", "set_network", "capture",
 )  # fmt: skip
 
 
@@ -58,7 +58,8 @@ class VmmConfig:
     root disk of an image that has one, and is made where it is missing; None: thrown away at the end.
     `mac_addresses` has one entry for each network card; `networks` says where each is connected ("user",
     "tap:INTERFACE", "bridge:BRIDGE", "none"), where it is shorter the first to "user" and others to nothing.
-    `ports` are forwarded to the card on "user", as `inn run -p` takes them.
+    `ports` are forwarded to the card on "user", as `inn run -p` takes them; `egress`, `allow` and `deny` say
+    what it may reach.
     `generation` is the VM's generation: 32 hex digits, new for each fork and each restore. `hostname` is
     the guest's; empty: made from `name`.
     `restore_from` is the folder of a snapshot to go on from instead of booting.
@@ -82,6 +83,9 @@ class VmmConfig:
     mac_addresses: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
     ports: tuple[str, ...] = ()
+    egress: str = "allow"
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
     engine: str = "auto"
     restore_from: str | None = None
 
@@ -101,7 +105,7 @@ class VmmConfig:
         if not isinstance(addresses, list | tuple) or not all(map(_is_mac, addresses)):
             raise _wrong("VM configuration", "mac_addresses")
         values["mac_addresses"] = tuple(addresses)
-        for name in ("networks", "ports"):
+        for name in ("networks", "ports", "allow", "deny"):
             texts = values.get(name, ())
             if not isinstance(texts, list | tuple) or not all(map(_is_text, texts)):
                 raise _wrong("VM configuration", name)

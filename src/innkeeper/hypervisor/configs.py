@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 
 from innkeeper.api.places import Places
@@ -18,6 +19,7 @@ def vmm_config(places: Places, record: VmRecord) -> VmmConfig:
     """The configuration that the VMM of `record` is started with."""
     settings = record.settings
     folder = places.vm(record.id)
+    network = settings.network
     restore_from = None if record.restore_from is None else str(places.snapshot(record.restore_from))
     return VmmConfig(
         id=record.id,
@@ -35,7 +37,12 @@ def vmm_config(places: Places, record: VmRecord) -> VmmConfig:
         memory_bytes=settings.memory_bytes,
         root_overlay=str(folder / DISKS / ROOT_OVERLAY),
         disks=tuple(VmDisk(disk.path, disk.read_only) for disk in settings.disks),
-        mac_addresses=(record.mac_address,),
+        mac_addresses=tuple(mac_addresses(record)),
+        networks=tuple(network.adapters),
+        ports=tuple(network.ports),
+        egress=network.egress,
+        allow=tuple(network.allow),
+        deny=tuple(network.deny),
         engine=settings.engine,
         restore_from=restore_from,
     )
@@ -56,5 +63,18 @@ def new_mac_address() -> str:
 
     Spec: IEEE 802-2014 8.2.2 "Universally or locally administered bit"
     """
-    first, *rest = secrets.token_bytes(6)
+    return _local_address(secrets.token_bytes(6))
+
+
+def mac_addresses(record: VmRecord) -> list[str]:
+    """Of each adapter; those after the first follow from the VM's id, which no other VM has."""
+    addresses = [record.mac_address]
+    for number in range(1, len(record.settings.network.adapters)):
+        digest = hashlib.sha256(f"adapter {number} of {record.id}".encode()).digest()
+        addresses.append(_local_address(digest[:6]))
+    return addresses[: len(record.settings.network.adapters)]
+
+
+def _local_address(octets: bytes) -> str:
+    first, *rest = octets
     return ":".join(f"{octet:02x}" for octet in ((first & 0xFC) | 2, *rest))

@@ -18,6 +18,7 @@ from innkeeper.hypervisor.children import Process
 from innkeeper.hypervisor.configs import vmm_config
 from innkeeper.hypervisor.folders import DISKS, make_folder, remove_folder
 from innkeeper.hypervisor.hypervisor import Hypervisor
+from innkeeper.hypervisor.networks import of_copy
 from innkeeper.hypervisor.operations import Outcome, Progress
 from innkeeper.hypervisor.records import Intent, VmRecord
 from innkeeper.hypervisor.vm import Vm
@@ -30,7 +31,8 @@ async def clone(hypervisor: Hypervisor, vm: Vm, request: models.VmClone) -> mode
     if vm.is_active:
         raise ConflictError(f"{vm.record.name} is {vm.state}", "stop it first, or fork it: inn fork")
     name = hypervisor.reserve_name(request.name)
-    settings = replace(vm.record.settings, autostart=False)
+    network = of_copy(vm.record.settings.network)
+    settings = replace(vm.record.settings, autostart=False, network=network)
     record = replace(
         hypervisor.new_record(name, settings, f"vm:{vm.id}"), restore_from=vm.record.restore_from
     )
@@ -90,7 +92,8 @@ async def fork(hypervisor: Hypervisor, vm: Vm, request: models.VmFork) -> models
             hypervisor.release_name(name)
         raise
     labels = vm.record.settings.labels if request.labels is None else request.labels
-    settings = replace(vm.record.settings, autostart=False, labels=dict(labels))
+    network = of_copy(vm.record.settings.network)
+    settings = replace(vm.record.settings, autostart=False, labels=dict(labels), network=network)
     records = [
         replace(
             hypervisor.new_record(name, settings, f"vm:{vm.id}"),

@@ -14,6 +14,7 @@ from innkeeper.api import models
 from innkeeper.api.constraints import is_name
 from innkeeper.api.problems import ConflictError, NotFoundError
 from innkeeper.errors import ConfigError, InnkeeperError
+from innkeeper.hypervisor import networks
 from innkeeper.hypervisor.changes import begin, drop_vm, end, put_fact, put_vm
 from innkeeper.hypervisor.configs import new_generation, new_id, new_mac_address
 from innkeeper.hypervisor.folders import make_vm_folders, remove_folder, remove_remains, remove_unfinished

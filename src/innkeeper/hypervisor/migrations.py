@@ -51,6 +51,7 @@ STEPS: tuple[str, ...] = (
     ) STRICT;
     CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
     """,
+    "ALTER TABLE vms ADD COLUMN network TEXT NOT NULL DEFAULT '{}'",
 )
 VERSION = len(STEPS)
 

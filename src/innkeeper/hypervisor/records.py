@@ -10,7 +10,14 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self
 
 from innkeeper.api.decode import decode
-from innkeeper.api.models import Disk, EngineName, Operation, RestartPolicy, Snapshot
+from innkeeper.api.models import (
+    Disk,
+    EngineName,
+    NetworkSettings,
+    Operation,
+    RestartPolicy,
+    Snapshot,
+)
 
 Phase = Literal["ready", "forking", "deleting"]
 Desired = Literal["running", "stopped"]
@@ -31,6 +38,7 @@ class Settings:
     memory_bytes: int
     restart: RestartPolicy
     autostart: bool
+    network: NetworkSettings = field(default_factory=NetworkSettings)
     labels: dict[str, str] = field(default_factory=dict)
     disks: list[Disk] = field(default_factory=list)
 
@@ -119,7 +127,10 @@ _FLAGS = ("autostart", "crashed")
 
 def vm_row(record: VmRecord) -> tuple[Any, ...]:
     """The values of VM_COLUMNS."""
-    settings = [getattr(record.settings, name) for name in _SETTINGS_COLUMNS]
+    network = json.dumps(asdict(record.settings.network))
+    settings = [
+        network if name == "network" else getattr(record.settings, name) for name in _SETTINGS_COLUMNS
+    ]
     return (*settings, *(getattr(record, name) for name in _VM_COLUMNS))
 
 
@@ -127,6 +138,7 @@ def vm_of(row: sqlite3.Row, labels: dict[str, str], disks: list[Disk]) -> VmReco
     """The record of a row of `vms`."""
     values: dict[str, Any] = {name: bool(row[name]) if name in _FLAGS else row[name] for name in VM_COLUMNS}
     settings = {name: values.pop(name) for name in _SETTINGS_COLUMNS}
+    settings["network"] = decode(NetworkSettings, json.loads(settings["network"]))
     return VmRecord(settings=Settings(**settings, labels=labels, disks=disks), **values)
 
 

@@ -14,6 +14,7 @@ from innkeeper.hypervisor.configs import new_generation, new_id
 from innkeeper.hypervisor.folders import remove_unfinished, size_bytes
 from innkeeper.hypervisor.hypervisor import PREFIX_MIN, Hypervisor
 from innkeeper.hypervisor.names import new_name
+from innkeeper.hypervisor.networks import of_copy
 from innkeeper.hypervisor.operations import Outcome, Progress
 from innkeeper.hypervisor.records import Intent, NewEvent, SnapshotRecord
 from innkeeper.hypervisor.vm import Vm
@@ -113,7 +114,8 @@ async def restore(
         return await _restore_in_place(hypervisor, snapshot)
     name = hypervisor.reserve_name(request.name)
     labels = snapshot.settings.labels if request.labels is None else request.labels
-    settings = replace(snapshot.settings, autostart=False, labels=dict(labels))
+    network = of_copy(snapshot.settings.network)
+    settings = replace(snapshot.settings, autostart=False, labels=dict(labels), network=network)
     record = replace(
         hypervisor.new_record(name, settings, f"snapshot:{snapshot.id}"),
         restore_from=snapshot.id,
@@ -140,8 +142,12 @@ async def _restore_in_place(hypervisor: Hypervisor, snapshot: SnapshotRecord) ->
     async def work(progress: Progress) -> Outcome:
         progress.report(f"restoring {vm.record.name}")
         await vm.stop(force=True, timeout_s=0)
+        network = replace(vm.record.settings.network, adapters=snapshot.settings.network.adapters)
         settings = replace(
-            vm.record.settings, cpus=snapshot.settings.cpus, memory_bytes=snapshot.settings.memory_bytes
+            vm.record.settings,
+            cpus=snapshot.settings.cpus,
+            memory_bytes=snapshot.settings.memory_bytes,
+            network=network,
         )
         await vm.update(
             restore_from=snapshot.id,

@@ -27,6 +27,7 @@ from innkeeper.hypervisor.configs import ROOT_OVERLAY, new_id
 from innkeeper.hypervisor.export_format import ROOT_DISK, read_archive, write_archive
 from innkeeper.hypervisor.folders import DISKS, sync_folder
 from innkeeper.hypervisor.hypervisor import Hypervisor
+from innkeeper.hypervisor.networks import of_import
 from innkeeper.hypervisor.operations import Outcome, Progress
 from innkeeper.hypervisor.records import Intent, Settings, SnapshotRecord
 from innkeeper.hypervisor.vm import Vm
@@ -189,7 +190,8 @@ def _settings(given: object) -> Settings:
     fields = given if isinstance(given, dict) else {}
     known = {key: value for key, value in fields.items() if key in Settings.__dataclass_fields__}
     request = _checked(models.VmCreate, {"name": None, **known}, "settings")
-    return Settings(**{key: getattr(request, key) for key in Settings.__dataclass_fields__})
+    settings = Settings(**{key: getattr(request, key) for key in Settings.__dataclass_fields__})
+    return replace(settings, network=of_import(settings.network))
 
 
 def _snapshot_record(given: object) -> SnapshotRecord:

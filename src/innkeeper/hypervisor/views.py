@@ -26,6 +26,7 @@ def view(vm: Vm) -> models.Vm:
         cpus=settings.cpus,
         memory_bytes=settings.memory_bytes,
         disks=settings.disks,
+        network=settings.network,
         labels=settings.labels,
         restart=settings.restart,
         autostart=settings.autostart,

@@ -3,29 +3,19 @@
 
 Frames are as they cross between guest and backend: super-frames whole, and checksums not yet computed where
 that is left to whoever comes after.
-
-Spec: draft-ietf-opsawg-pcapng, 4.1 "Section Header Block", 4.2 "Interface Description Block", 4.3 "Enhanced
-Packet Block".
 """
 
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from innkeeper.devices.virtio.net_frame import FRAME_BYTES_MAX, Frame, GuestPort, NetBackend, Offloads
+from innkeeper.devices.virtio.net_frame import Frame, GuestPort, NetBackend, Offloads
 from innkeeper.errors import HostError
+from innkeeper.network import pcapng
 
-_SECTION, _INTERFACE, _PACKET = 0x0A0D0D0A, 1, 6
-_BYTE_ORDER = 0x1A2B3C4D
-_LINKTYPE_ETHERNET = 1
-_OPTION_END, _OPTION_NAME, _OPTION_RESOLUTION, _OPTION_FLAGS, _OPTION_APPLICATION = 0, 2, 9, 2, 4
-_NANOSECONDS = b"\x09"
-_TO_GUEST, _FROM_GUEST = 1, 2
-"""Direction in epb_flags: inbound and outbound, as the guest sees it."""
 _BUFFER_BYTES = 256 << 10
 
 
@@ -60,27 +50,18 @@ class CaptureFile:
             self._file = os.fdopen(fd, "wb", _BUFFER_BYTES)
         except OSError as error:
             raise HostError(f"cannot write the capture {path}: {error.strerror}") from error
-        options = _option(_OPTION_APPLICATION, b"innkeeper") + _option(_OPTION_END, b"")
-        self._block(_SECTION, struct.pack("<IHHq", _BYTE_ORDER, 1, 0, -1), options)
+        self._write(pcapng.section())
 
     def add_interface(self, name: str) -> int:
         """Describe one more interface; returns its number."""
-        options = _option(_OPTION_NAME, name.encode()) + _option(_OPTION_RESOLUTION, _NANOSECONDS)
-        fixed = struct.pack("<HHI", _LINKTYPE_ETHERNET, 0, FRAME_BYTES_MAX)
-        self._block(_INTERFACE, fixed, options + _option(_OPTION_END, b""))
+        self._write(pcapng.interface(name))
         self._interfaces += 1
         return self._interfaces - 1
 
     def add_frame(self, interface: int, data: bytes | bytearray | memoryview, *, to_guest: bool) -> None:
         """Write a frame with the present time."""
-        if self._file is None:
-            return
-        time_ns, size_bytes = self._clock.wall_ns(), len(data)
-        high, low = time_ns >> 32 & 0xFFFF_FFFF, time_ns & 0xFFFF_FFFF
-        fixed = struct.pack("<IIIII", interface, high, low, size_bytes, size_bytes)
-        flags = struct.pack("<I", _TO_GUEST if to_guest else _FROM_GUEST)
-        options = _option(_OPTION_FLAGS, flags) + _option(_OPTION_END, b"")
-        self._block(_PACKET, b"".join((fixed, data, bytes(-size_bytes % 4))), options)
+        if self._file is not None:
+            self._write(pcapng.packet(interface, data, self._clock.wall_ns(), to_guest=to_guest))
 
     def flush(self) -> None:
         """Hand what is buffered to the host."""
@@ -91,15 +72,13 @@ class CaptureFile:
         self._guarded(lambda file: file.close())
         self._file = None
 
-    def _block(self, kind: int, body: bytes, options: bytes) -> None:
-        size_bytes = 12 + len(body) + len(options)
-        self._left_bytes -= size_bytes
+    def _write(self, block: bytes) -> None:
+        self._left_bytes -= len(block)
         if self._left_bytes < 0 and self._file is not None:
             self.close()
             self._on_error(f"the capture {self._path} is full and ends here")
             return
-        start, end = struct.pack("<II", kind, size_bytes), struct.pack("<I", size_bytes)
-        self._guarded(lambda file: file.write(b"".join((start, body, options, end))))
+        self._guarded(lambda file: file.write(block))
 
     def _guarded(self, work: Callable[[BinaryIO], object]) -> None:
         file = self._file
@@ -110,10 +89,6 @@ class CaptureFile:
         except OSError as error:
             self._file = None
             self._on_error(f"the capture {self._path} ends here: {error.strerror}")
-
-
-def _option(code: int, value: bytes) -> bytes:
-    return struct.pack("<HH", code, len(value)) + value + bytes(-len(value) % 4)
 
 
 class CapturedNet:

@@ -6,10 +6,10 @@ from __future__ import annotations
 import errno
 import ipaddress
 import os
-import re
 import socket
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from innkeeper.api.port_forwards import Forward as Forward
 from innkeeper.errors import ConfigError, HostError
 from innkeeper.network.event_loop import Deadline, EventLoop
 from innkeeper.network.limits import NS_PER_S
@@ -17,42 +17,10 @@ from innkeeper.network.subnet import Subnet
 from innkeeper.network.tcp_table import TcpTable
 from innkeeper.network.udp_table import UdpTable
 
-LOOPBACK = "127.0.0.1"
-_SYNTAX = "write [HOST_ADDR:]HOST_PORT:GUEST_PORT[/udp], an IPv6 address in brackets"
-_TEXT = re.compile(r"(?:(\[[0-9a-f:.]+\]|[0-9.]+):)?(\d+):(\d+)(?:/(tcp|udp))?", re.IGNORECASE)
 _BACKLOG = 128
 _ACCEPTS_MAX = 64
 _DATAGRAM_BYTES_MAX = 65535
 _OUT_OF_SOCKETS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-
-
-@dataclass(frozen=True)
-class Forward:
-    """Port `host_port` at `host_address` leads to `guest_port`. A `host_port` of 0 asks for any free one."""
-
-    host_port: int
-    guest_port: int
-    host_address: str = LOOPBACK
-    protocol: str = "tcp"
-
-    @classmethod
-    def parse(cls, text: str) -> Forward:
-        """Read `[HOST_ADDR:]HOST_PORT:GUEST_PORT[/udp]`. Raises ConfigError."""
-        match = _TEXT.fullmatch(text.strip())
-        if match is None:
-            raise ConfigError(f"{text!r} is no port forward", _SYNTAX)
-        host_port, guest_port = int(match[2]), int(match[3])
-        if host_port > 65535 or not 1 <= guest_port <= 65535:
-            raise ConfigError(f"{text!r} names a port outside 1..65535", _SYNTAX)
-        try:
-            address = str(ipaddress.ip_address((match[1] or LOOPBACK).strip("[]")))
-        except ValueError:
-            raise ConfigError(f"{text!r} names no address", _SYNTAX) from None
-        return cls(host_port, guest_port, address, (match[4] or "tcp").lower())
-
-    def __str__(self) -> str:
-        address = f"[{self.host_address}]" if ":" in self.host_address else self.host_address
-        return f"{address}:{self.host_port}:{self.guest_port}/{self.protocol}"
 
 
 class _Listener:

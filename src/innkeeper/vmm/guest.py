@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from innkeeper.api.vmm_protocol import VmmConfig, VmState, VmStatus
 from innkeeper.devices.virtio.console_port import PortConfig
@@ -26,6 +27,9 @@ from innkeeper.vmm.engine_choice import choose_engine
 from innkeeper.vmm.guest_disks import GuestDisks
 from innkeeper.vmm.guest_network import GuestCards
 
+if TYPE_CHECKING:
+    from innkeeper.network.refusals import Refusal
+
 CONSOLE, AGENT, CONTROL = range(3)
 PORTS = (
     PortConfig("innkeeper.console", is_console=True),
@@ -33,6 +37,7 @@ PORTS = (
     # The guest's init takes it for the last one.
     PortConfig("innkeeper.control"),
 )
+REFUSALS_TOLD_MAX = 10_000
 Event = dict[str, Any]
 
 
@@ -51,10 +56,11 @@ class Guest:
         self._is_copy = config.restore_from is not None
         """Its guest takes itself for another one until the agent tells it."""
         self._paused = False
+        self._refusals_told = 0
         self.ended = ""
         """Why it ended, once it has."""
         self._panic_tail = b""
-        self.network = GuestCards(config)
+        self.network = GuestCards(config, self._refused)
         boot, root_disk = self._boot_files()
         self.disks = GuestDisks(config, root_disk)
         try:
@@ -225,6 +231,14 @@ class Guest:
         self.console.output(data)
         if END_OF_PANIC in tail:
             self.machine.end(Outcome(Ending.CRASHED, "its kernel panicked"))
+
+    def _refused(self, refusal: Refusal) -> None:
+        """Into the VMM's log, as far as that may grow by it."""
+        if self._refusals_told < REFUSALS_TOLD_MAX:
+            self._refusals_told += 1
+            where = f"{refusal.names[0] if refusal.names else refusal.address} {refusal.protocol}"
+            port = f" port {refusal.port}" if refusal.port else ""
+            print(f"the guest may not reach {where}{port}: {refusal.reason}", file=sys.stderr, flush=True)
 
     def _agent_ready(self, is_ready: bool) -> None:
         if is_ready:

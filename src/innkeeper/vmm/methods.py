@@ -40,6 +40,9 @@ class Methods:
             "exec": self._exec,
             "files": self._files,
             "events": self._events,
+            "network": self._network,
+            "set_network": self._set_network,
+            "capture": self._capture,
         }
 
     def handle(self, connection: Connection, request: Request) -> None:
@@ -116,6 +119,24 @@ class Methods:
     def _events(self, connection: Connection, request: Request) -> Result | None:
         connection.answer(request.id, {})
         self._subscribe(connection)
+        return None
+
+    def _network(self, connection: Connection, request: Request) -> Result | None:
+        return self._guest.network.status(self._guest.clock)
+
+    def _set_network(self, connection: Connection, request: Request) -> Result | None:
+        return self._guest.network.change(request.params)
+
+    def _capture(self, connection: Connection, request: Request) -> Result | None:
+        """Frames of `adapter` (empty: of all) as pcapng on standard output, until the client goes."""
+        from innkeeper.vmm.capture_stream import CaptureStream
+
+        name = request.params.get("adapter", "")
+        if not isinstance(name, str):
+            raise ConfigError("the adapter to capture is wrong", "give its name, as in eth0")
+        cables = self._guest.network.watched(name)
+        connection.answer(request.id, {})
+        CaptureStream(connection, cables, self._guest.clock).begin()
         return None
 
     def _console(self, connection: Connection, request: Request) -> Result | None:

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from innkeeper.devices.virtio.block import DiskBackend
-from innkeeper.devices.virtio.net_frame import Frame, GuestPort, NetBackend
+from innkeeper.devices.virtio.net_frame import Frame, GuestPort, NetBackend, Offloads
 
 
 class DiskPlug:
@@ -40,8 +41,31 @@ class DiskPlug:
         self.disk.write_zeroes(offset_bytes, length_bytes)
 
 
+class FrameWatcher(Protocol):
+    """Who sees the frames of a cable."""
+
+    def frame(self, data: bytes | bytearray | memoryview, *, to_guest: bool) -> None:
+        """One that the guest has sent or taken; `data` is only valid during the call."""
+
+
+class PluggedPort:
+    """The device as the backend sees it. Satisfies `GuestPort`; unwatched it costs nothing for each frame."""
+
+    def __init__(self, device: GuestPort) -> None:
+        self._device = device
+        self.receive: Callable[[Frame], bool] = device.receive
+
+    @property
+    def mtu_bytes(self) -> int:
+        return self._device.mtu_bytes
+
+    @property
+    def offloads(self) -> Offloads:
+        return self._device.offloads
+
+
 class NetPlug:
-    """The end of a network cable, which can be plugged in elsewhere. Satisfies `NetBackend`.
+    """The end of a network cable, which can be plugged in elsewhere, and watched. Satisfies `NetBackend`.
 
     `connect` makes the other end: before the guest's first frame, or at once if `now`.
     """
@@ -49,28 +73,65 @@ class NetPlug:
     def __init__(self, connect: Callable[[], NetBackend], now: bool) -> None:
         self._connect = connect
         self._backend = connect() if now else None
-        self._port: GuestPort | None = None
+        self._device: GuestPort | None = None
+        self._port: PluggedPort | None = None
+        self._watchers: list[FrameWatcher] = []
+
+    @property
+    def device(self) -> GuestPort | None:
+        """What the cable is plugged into."""
+        return self._device
 
     def attach(self, port: GuestPort) -> None:
         """See `NetBackend`, as for the methods below."""
-        self._port = port
+        self._device, self._port = port, PluggedPort(port)
         if self._backend is not None:
-            self._backend.attach(port)
+            self._backend.attach(self._port)
 
     def send(self, frames: Sequence[Frame]) -> None:
-        if self._backend is None:
-            self._backend = self._connect()
-            if self._port is not None:
-                self._backend.attach(self._port)
-        self._backend.send(frames)
+        for watcher in self._watchers:
+            for frame in frames:
+                watcher.frame(frame.data, to_guest=False)
+        self.connected().send(frames)
 
     def receive_ready(self) -> None:
         if self._backend is not None:
             self._backend.receive_ready()
 
+    def connected(self) -> NetBackend:
+        """The other end, made now if it is not there yet."""
+        if self._backend is None:
+            self._backend = self._connect()
+            if self._port is not None:
+                self._backend.attach(self._port)
+        return self._backend
+
     def plug_into(self, connect: Callable[[], NetBackend], now: bool) -> None:
         """From now on the guest's frames go there. The former one is closed by who made it."""
         self._connect = connect
         self._backend = connect() if now else None
+        self._watchers.clear()
+        if self._device is not None:
+            self._port = PluggedPort(self._device)
         if self._backend is not None and self._port is not None:
             self._backend.attach(self._port)
+
+    def watch(self, watcher: FrameWatcher) -> None:
+        """Show `watcher` each frame, until `unwatch`."""
+        self._watchers.append(watcher)
+        if self._port is not None:
+            self._port.receive = self._receive_watched
+
+    def unwatch(self, watcher: FrameWatcher) -> None:
+        """Harmless for one that does not watch."""
+        if watcher in self._watchers:
+            self._watchers.remove(watcher)
+        if not self._watchers and self._port is not None and self._device is not None:
+            self._port.receive = self._device.receive
+
+    def _receive_watched(self, frame: Frame) -> bool:
+        if self._device is None or not self._device.receive(frame):
+            return False
+        for watcher in tuple(self._watchers):
+            watcher.frame(frame.data, to_guest=True)
+        return True
