@@ -316,6 +316,18 @@ class ExecRequest(Wire):
 
 
 @dataclass(frozen=True, kw_only=True)
+class GuestFile:
+    """A file of a guest. `mode` has type and permission bits as in `st_mode`."""
+
+    mode: int
+    links: int
+    uid: int
+    gid: int
+    size_bytes: int
+    modified_ns: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Info:
     """The hypervisor itself."""
 

@@ -138,6 +138,14 @@ def read_logs(vm: str, source: models.LogSource, tail_bytes: int, follow: bool) 
     return Call("read_logs", "GET", path_of("vms", vm, "logs"), lambda data: cast(bytes, data), query)
 
 
+def get_network(vm: str) -> Call[models.NetworkStatus]:
+    return Call("get_network", "GET", path_of("vms", vm, "network"), _one(models.NetworkStatus))
+
+
+def get_file(vm: str, path: str) -> Call[models.GuestFile]:
+    return Call("get_file", "GET", path_of("vms", vm, "files"), _one(models.GuestFile), {"path": path})
+
+
 def take_snapshot(vm: str, request: models.SnapshotCreate, wait_s: float) -> Call[models.Operation]:
     return _operation("take_snapshot", "vms", vm, "snapshots", body=request, wait_s=wait_s)
 

@@ -13,16 +13,32 @@ from innkeeper.errors import ConfigError, HostError, InnkeeperError
 
 
 def create_request(image: str | None, settings: Mapping[str, Any]) -> models.VmCreate:
-    """ConfigError for a setting that there is not. Disks may be paths, with `,ro` at the end."""
+    """ConfigError for a setting that there is not. Disks may be paths, with `,ro` at the end, and `network` a
+    mapping."""
     _check_names(models.VmCreate, settings)
     request = models.VmCreate(image=image, **settings)
+    network = request.network
+    if not isinstance(network, models.NetworkSettings):
+        network = models.NetworkSettings(**_known(models.NetworkSettings, network))
+    request = replace(request, network=network)
     return replace(request, disks=[_disk(disk) for disk in request.disks], labels=dict(request.labels))
 
 
 def update_request(changes: Mapping[str, Any]) -> models.VmUpdate:
     """ConfigError for a setting that there is not."""
     _check_names(models.VmUpdate, changes)
-    return models.VmUpdate(**changes)
+    request = models.VmUpdate(**changes)
+    network = request.network
+    if network is not None and not isinstance(network, models.NetworkUpdate):
+        request = replace(request, network=models.NetworkUpdate(**_known(models.NetworkUpdate, network)))
+    return request
+
+
+def _known(cls: type, given: object) -> dict[str, Any]:
+    if not isinstance(given, Mapping):
+        raise ConfigError("the settings of a network are no mapping", "give adapters, ports and the like")
+    _check_names(cls, given)
+    return dict(given)
 
 
 def _check_names(cls: type, given: Mapping[str, Any]) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from innkeeper.api import models
 from innkeeper.api.frames import FrameKind
-from innkeeper.client import calls, wire
+from innkeeper.client import calls, files, wire
 from innkeeper.client.endpoint import Endpoint
 from innkeeper.client.requests import create_request, finish_error, reached, update_request
 from innkeeper.client.streams import Stream
@@ -242,6 +243,50 @@ class Vm:
     def console(self, *, history: bool = True) -> Stream:
         """Attach to the console; others may be attached, too."""
         return self._client.open_stream(f"vms/{self.id}/console", {"history": history})
+
+    def network(self) -> models.NetworkStatus:
+        """Its adapters and what has crossed them, its open ports, what was refused; it has to run."""
+        return self._client.send(calls.get_network(self.id))
+
+    def capture(self, adapter: str = "") -> Stream:
+        """Frames of an adapter (`eth0`), of all if none is named, as the bytes of a pcapng file."""
+        return self._client.open_stream(f"vms/{self.id}/capture", {"adapter": adapter})
+
+    def file_status(self, path: str) -> models.GuestFile:
+        """What the guest's file is; a symbolic link is not followed. ConfigError if there is none."""
+        return self._client.send(calls.get_file(self.id, path))
+
+    def get(self, path: str, target: str | Path, *, on_bytes: files.OnBytes | None = None) -> Path:
+        """Copy the guest's file `path` to `target`, a file or folder here; returns where it is.
+
+        It appears when it is whole, with the guest's permissions (but setuid and setgid) and time.
+        """
+        new = files.NewFile(where := files.local_target(path, Path(target)))
+        with self._client.open_stream(f"vms/{self.id}/files/read", {"path": path}) as stream:
+            file = files.first_message(next(stream.messages(), None))
+            files.require_regular(path, file)
+            with new.opened() as out:
+                for output in stream.outputs():
+                    if files.is_end(output):
+                        break
+                    out.write(output.data)
+                    if on_bytes is not None:
+                        on_bytes(out.tell(), file.size_bytes)
+                else:
+                    raise files.cut_off()
+        new.appear(file)
+        return where
+
+    def put(self, source: str | Path, path: str, *, on_bytes: files.OnBytes | None = None) -> None:
+        """Copy a file of this host to the guest's file `path`, with its permissions and time."""
+        with files.source_file(Path(source)) as (file, status):
+            query = files.write_query(path, status)
+            with self._client.open_stream(f"vms/{self.id}/files/write", query) as stream:
+                for part in files.parts_of(file, status.st_size, on_bytes):
+                    stream.send(part)
+                stream.send_end()
+                if not any(files.is_end(output) for output in stream.outputs()):
+                    raise files.cut_off()
 
     def _do(self, call: calls.Call[models.Operation]) -> None:
         self._client.finish(self._client.send(call))

@@ -89,7 +89,9 @@ class VmmStream:
     behind its last word without reading on.
     """
 
-    def __init__(self, connection: socket.socket, received: bytes) -> None:
+    def __init__(self, connection: socket.socket, answer: Mapping[str, Any], received: bytes) -> None:
+        self.answer = answer
+        """What the VMM answered to the request."""
         self._loop = asyncio.get_running_loop()
         self._connection = connection
         # Reading and writing wait on descriptors of their own.
@@ -117,7 +119,7 @@ class VmmStream:
             _, answer = decode_answer(line)
             if isinstance(answer, InnkeeperError):
                 raise answer
-            return cls(connection, rest)
+            return cls(connection, answer, rest)
         except (OSError, TimeoutError) as error:
             connection.close()
             raise _gone() from error

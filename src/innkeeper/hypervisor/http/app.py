@@ -18,7 +18,7 @@ from innkeeper import __version__
 from innkeeper.api.models import Problem
 from innkeeper.api.problems import MEDIA_TYPE, TYPE_PREFIX, problem_json, problem_of
 from innkeeper.errors import InnkeeperError
-from innkeeper.hypervisor.http import activity, snapshots, streams, transfer, vms
+from innkeeper.hypervisor.http import activity, files, networks, snapshots, streams, transfer, vms
 from innkeeper.hypervisor.http.guards import BodyLimit
 from innkeeper.hypervisor.hypervisor import Hypervisor
 
@@ -45,7 +45,7 @@ def make_app(hypervisor: Hypervisor | None, stop: Callable[[], None]) -> FastAPI
     )
     app.state.hypervisor = hypervisor
     app.state.stop = stop
-    for part in (vms, snapshots, transfer, activity, streams):
+    for part in (vms, networks, files, snapshots, transfer, activity, streams):
         app.include_router(part.router)
     app.add_exception_handler(InnkeeperError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_wrong_request)

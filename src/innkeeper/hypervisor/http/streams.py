@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""WebSockets: consoles, commands, events.
+"""WebSockets: consoles, commands, captures, events.
 
 A binary message of a console or command is one frame of `innkeeper.api.frames` without its length: a byte for
 the kind, then the payload. A text message is only the first one of `exec`: an `ExecRequest`. Events are text
@@ -46,9 +46,9 @@ async def console(socket: WebSocket, vm: str, history: bool = True) -> None:
     """Attach to a VM's console; several clients may at once. `history`: begin with what was printed last."""
     await socket.accept()
     try:
-        await _relay(socket, vm, "console", {"history": history})
+        await relay(socket, await open_stream(socket, vm, "console", {"history": history}))
     except InnkeeperError as error:
-        await _fail(socket, error)
+        await fail(socket, error)
 
 
 @router.websocket("/vms/{vm}/exec")
@@ -62,12 +62,22 @@ async def exec_command(socket: WebSocket, vm: str) -> None:
             raise ConfigError(
                 f"the request to run a command is wrong: {error}", "send an ExecRequest"
             ) from error
-        await _until_ready(socket, vm)
-        await _relay(socket, vm, "exec", asdict(request))
+        await until_ready(socket, vm)
+        await relay(socket, await open_stream(socket, vm, "exec", asdict(request)))
     except WebSocketDisconnect:
         pass
     except InnkeeperError as error:
-        await _fail(socket, error)
+        await fail(socket, error)
+
+
+@router.websocket("/vms/{vm}/capture")
+async def capture(socket: WebSocket, vm: str, adapter: str = "") -> None:
+    """Frames of an adapter of a running VM, of all if none is named, as the bytes of a pcapng file."""
+    await socket.accept()
+    try:
+        await relay(socket, await open_stream(socket, vm, "capture", {"adapter": adapter}))
+    except InnkeeperError as error:
+        await fail(socket, error)
 
 
 @router.websocket("/events/stream")
@@ -122,13 +132,17 @@ async def _until_gone(socket: WebSocket) -> None:
             pass
 
 
-async def _relay(socket: WebSocket, vm: str, method: str, params: Mapping[str, Any]) -> None:
-    """Carry frames both ways until one side goes. Each side waits for the other: nothing piles up here."""
+async def open_stream(socket: WebSocket, vm: str, method: str, params: Mapping[str, Any]) -> VmmStream:
+    """The VMM's end of a stream. Raises its error if it refuses, ConflictError if the VM does not run."""
     hypervisor: Hypervisor = socket.app.state.hypervisor
     found = hypervisor.find(vm)
     found.running_vmm()
     path = hypervisor.services.places.control_socket(found.id)
-    stream = await VmmStream.open(path, method, params)
+    return await VmmStream.open(path, method, params)
+
+
+async def relay(socket: WebSocket, stream: VmmStream) -> None:
+    """Carry frames both ways until one side goes. Each side waits for the other: nothing piles up here."""
     to_client = asyncio.ensure_future(_to_client(socket, stream))
     to_vmm = asyncio.ensure_future(_to_vmm(socket, stream))
     try:
@@ -167,15 +181,16 @@ async def _to_vmm(socket: WebSocket, stream: VmmStream) -> bool:
             return False
 
 
-async def _until_ready(socket: WebSocket, vm: str) -> None:
-    """A guest that was started, forked or restored just now answers soon."""
+async def until_ready(socket: WebSocket, vm: str) -> None:
+    """Wait for the agent: a guest that was started, forked or restored just now answers soon."""
     hypervisor: Hypervisor = socket.app.state.hypervisor
     found = hypervisor.find(vm)
     if found.is_active:
         await found.wait_for(lambda vm: vm.ready or not vm.is_active, READY_TIMEOUT_S)
 
 
-async def _fail(socket: WebSocket, error: InnkeeperError) -> None:
+async def fail(socket: WebSocket, error: InnkeeperError) -> None:
+    """The last message: why there is no stream."""
     with contextlib.suppress(WebSocketDisconnect, RuntimeError):
         frame = encode_failure(error)
         await socket.send_bytes(frame[:1] + frame[_HEAD_BYTES:])
