@@ -8,7 +8,8 @@ on, exactly.
 
 from __future__ import annotations
 
-from innkeeper.codegen.region_shape import Block, Register, Shape, accessed
+from innkeeper.codegen.region_shape import Block, Shape, accessed
+from innkeeper.codegen.region_source import Register
 
 HAMMOCK_INSTRUCTIONS = 3
 """A branch over so few computing instructions is turned into selections: it costs more to mispredict."""

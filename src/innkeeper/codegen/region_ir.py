@@ -18,8 +18,9 @@ from innkeeper.codegen import layout as at
 from innkeeper.codegen.lower import Emitter
 from innkeeper.codegen.region_flow import Flow
 from innkeeper.codegen.region_loops import Loop, inner_loops
-from innkeeper.codegen.region_shape import FLOAT_STATE, Block, Shape, Site
+from innkeeper.codegen.region_shape import Block, Shape
 from innkeeper.codegen.region_site import KINDS, SiteBuilder
+from innkeeper.codegen.region_source import FLOAT_STATE, Site
 from innkeeper.codegen.stencil_ir import PARAMETERS, look_up, tail
 from innkeeper.isa.riscv import state
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from innkeeper.codegen.region_flow import Flow
-from innkeeper.codegen.region_shape import Register, accessed
+from innkeeper.codegen.region_shape import accessed
+from innkeeper.codegen.region_source import Register
 
 LIMIT_INSTRUCTIONS = 64
 """A longer loop stores as it goes: it has many ways out, and gains little."""

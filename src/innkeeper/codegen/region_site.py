@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from innkeeper.codegen.lower import Emitter
-from innkeeper.codegen.region_shape import Site
+from innkeeper.codegen.region_source import Site
 from innkeeper.codegen.stencil_ir import InstructionBuilder
 from innkeeper.ir.value import Expr, Value
 from innkeeper.spec.riscv import PAGE_BYTES

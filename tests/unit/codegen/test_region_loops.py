@@ -9,7 +9,8 @@ from innkeeper.codegen import region_loops
 from innkeeper.codegen.region_flow import Flow, with_loop_entries
 from innkeeper.codegen.region_ir import region_ir
 from innkeeper.codegen.region_loops import inner_loops
-from innkeeper.codegen.region_shape import FLOAT_STATE, shape_of
+from innkeeper.codegen.region_shape import shape_of
+from innkeeper.codegen.region_source import FLOAT_STATE
 from innkeeper.isa.riscv.assembler import assemble
 
 NESTED = (

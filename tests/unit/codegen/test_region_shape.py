@@ -8,7 +8,8 @@ import random
 import pytest
 
 from innkeeper.codegen.region_flow import HAMMOCK_INSTRUCTIONS, Flow
-from innkeeper.codegen.region_shape import Shape, shape_of, site_at
+from innkeeper.codegen.region_shape import Shape, shape_of
+from innkeeper.codegen.region_source import site_at
 from innkeeper.isa.riscv.assembler import assemble
 from innkeeper.isa.riscv.definition import COMPRESSED
 from tests.unit.engines.jit.hostile import random_code
