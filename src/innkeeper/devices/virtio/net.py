@@ -60,6 +60,8 @@ INLINE_BYTES_MAX = 2048
 """A frame of this size a hart may send by itself,"""
 INLINE_AFTER = 8
 """but so many times after a larger one came or went it does not: a stream of data needs both threads."""
+INLINE_UNANSWERED_MAX = 8
+"""So many frames without one that came back are a stream too."""
 HELD_MAX = 32
 HOLD_NS = 2_000_000
 """So many buffers of frames that a hart has sent itself are returned together, and no later than this."""
@@ -121,6 +123,7 @@ class VirtioNet(VirtioDevice):
         self._signal_soon = False
         self._inline = False
         self._little = 0
+        self._unanswered = 0
         self._return_soon = False
         super().__init__(memory, [_QUEUE_SIZE] * 3, _FEATURES)
         backend.attach(self)
@@ -216,6 +219,7 @@ class VirtioNet(VirtioDevice):
     def receive(self, frame: Frame) -> bool:
         """See `GuestPort.receive`."""
         state, size_bytes = self.state, len(frame.data)
+        self._unanswered = 0
         if not self.live or not state.link_up or size_bytes > FRAME_BYTES_MAX:
             state.received_dropped_frames += 1
             return True
@@ -240,8 +244,11 @@ class VirtioNet(VirtioDevice):
     def _may_send_inline(self) -> bool:
         """Whether one small frame is all there is to send; what makes no sense is left to who pops it."""
         self._little += 1
-        if self._little <= INLINE_AFTER or self._io is None or not self._io.sleeps:
+        if self._little <= INLINE_AFTER or self._unanswered >= INLINE_UNANSWERED_MAX:
             return False
+        if self._io is None or not self._io.sleeps:
+            return False
+        self._unanswered += 1
         try:
             return self.live and self.queues[_TRANSMIT].is_short(INLINE_BYTES_MAX)
         except GuestError:
