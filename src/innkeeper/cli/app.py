@@ -14,6 +14,7 @@ from typer.main import get_command
 from innkeeper.cli import commands_attach, commands_hypervisor, commands_network, commands_vms
 from innkeeper.cli.call import Action, Call, Json
 from innkeeper.cli.failures import STATUS_ERROR, STATUS_INTERRUPTED, exit_status, say
+from innkeeper.cli.network_options import Allow, Capture, Deny, Egress, Name, Net, Publish
 from innkeeper.cli.parts import GuestOptions, Parts
 from innkeeper.errors import ConfigError
 
@@ -100,40 +101,13 @@ def _run(
         Path | None, typer.Option(metavar="FILE", help="Start this firmware in M-mode, such as OpenSBI.")
     ] = None,
     engine: Annotated[str, typer.Option(metavar="NAME", help="auto, jit or reference.")] = "auto",
-    net: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NETWORK",
-            help="user, none, a private network's name, tap:INTERFACE or bridge:BRIDGE. May be repeated.",
-        ),
-    ] = None,
-    name: Annotated[
-        str, typer.Option(metavar="NAME", help="What other VMs on its private networks call it.")
-    ] = "",
-    publish: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--publish",
-            "-p",
-            metavar="[ADDR:]PORT:GUEST_PORT[/udp]",
-            help="Lead a port of this host to the guest; of its loopback unless ADDR says otherwise.",
-        ),
-    ] = None,
-    egress: Annotated[
-        str, typer.Option(metavar="WORD", help="What the guest may reach: allow, deny, or list (--allow).")
-    ] = "allow",
-    allow: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="DESTINATION", help="Let the guest reach this: host:8080, *.debian.org, 10.1.0.0/16."
-        ),
-    ] = None,
-    deny: Annotated[
-        list[str] | None, typer.Option(metavar="DESTINATION", help="Do not let the guest reach this.")
-    ] = None,
-    capture: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the network's frames into this pcapng file.")
-    ] = None,
+    net: Net = None,
+    name: Name = "",
+    publish: Publish = None,
+    egress: Egress = "allow",
+    allow: Allow = None,
+    deny: Deny = None,
+    capture: Capture = None,
     timeout: Annotated[
         str | None, typer.Option(metavar="SECONDS", help="End the guest after this time; status 124.")
     ] = None,
