@@ -9,5 +9,5 @@ TIMEOUT_S = 240
 
 
 def machine(**arguments: object) -> Machine:
-    """A machine that does not hang a test."""
-    return Machine(**{"timeout_s": TIMEOUT_S, **arguments})  # type: ignore[arg-type]
+    """A machine that does not hang a test, and boots."""
+    return Machine(**{"timeout_s": TIMEOUT_S, "cold": True, **arguments})  # type: ignore[arg-type]

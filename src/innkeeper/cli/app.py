@@ -108,6 +108,9 @@ def _run(
     allow: Allow = None,
     deny: Deny = None,
     capture: Capture = None,
+    cold: Annotated[
+        bool, typer.Option("--cold", help="Boot, though a snapshot of the booted guest could do.")
+    ] = False,
     timeout: Annotated[
         str | None, typer.Option(metavar="SECONDS", help="End the guest after this time; status 124.")
     ] = None,
@@ -142,6 +145,7 @@ def _run(
         allow=tuple(allow or ()),
         deny=tuple(deny or ()),
         capture=capture,
+        cold=cold,
         timeout_s=None if timeout is None else parse_timeout_s(timeout),
     )
     if call.command is None:

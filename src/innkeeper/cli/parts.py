@@ -44,6 +44,7 @@ class GuestOptions:
     allow: Sequence[str] = ()
     deny: Sequence[str] = ()
     capture: Path | None = None
+    cold: bool = False
     timeout_s: float | None = None
 
 
@@ -108,6 +109,7 @@ def make_machine(options: GuestOptions, progress: ProgressDisplay) -> GuestMachi
         ports=options.ports,
         policy=policy,
         capture=options.capture,
+        cold=options.cold,
         timeout_s=options.timeout_s,
         progress=progress.report,
         on_warning=say,

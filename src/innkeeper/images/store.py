@@ -29,6 +29,7 @@ from innkeeper.images.built import (
 )
 from innkeeper.images.cache import cache_directory, locked, sha256_of, storing, write_file
 from innkeeper.images.definition import ImageDefinition, catalog, definition
+from innkeeper.images.prepared import drop_all, prepared_bytes
 from innkeeper.images.progress import SILENT, Progress
 from innkeeper.images.runner import GuestRunner
 
@@ -54,7 +55,7 @@ class BootFiles:
 
 @dataclass(frozen=True)
 class InstalledImage:
-    """An image in the cache. `size_bytes` is what it takes on the host's disk."""
+    """An image in the cache. `size_bytes` is what it takes on the host's disk, with its prepared starts."""
 
     name: str
     version: str
@@ -177,6 +178,7 @@ def installed() -> list[InstalledImage]:
             folder = _folder(image.name)
             manifest = read_manifest(folder / _MANIFEST) or {}
             size = sum((folder / name).stat().st_blocks * 512 for name in _file_names(image))
+            size += prepared_bytes(image.name)
             found.append(InstalledImage(image.name, str(manifest.get("version", "")), size))
     return found
 
@@ -193,6 +195,7 @@ def remove(name: str) -> None:
         raise absent
     with locked(cache_directory() / "lock", SILENT), storing(folder):
         (folder / _MANIFEST).unlink(missing_ok=True)
+        drop_all(image.name)
         try:
             shutil.rmtree(folder)
         except FileNotFoundError:

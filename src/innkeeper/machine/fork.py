@@ -20,7 +20,7 @@ from typing import Any
 
 from innkeeper.errors import ConfigError, GuestError, HostError, InnkeeperError
 from innkeeper.machine.machine import VirtMachine
-from innkeeper.machine.snapshot import AddFiles, SnapshotInfo, read_info, save
+from innkeeper.machine.snapshot import AddFiles, SnapshotInfo, prepare, read_info, save
 
 _NICE = 5
 _RESULT_LIMIT_BYTES = 65536
@@ -116,12 +116,18 @@ class LiveSnapshot:
 
 
 def save_live(
-    machine: VirtMachine, folder: Path, parent: Path | None = None, add_files: AddFiles | None = None
+    machine: VirtMachine,
+    folder: Path,
+    parent: Path | None = None,
+    add_files: AddFiles | None = None,
+    *,
+    detached: bool = False,
 ) -> LiveSnapshot:
     """As `snapshot.save`, by a child process, from the state of this moment; returns at once.
 
-    `add_files` runs in the child, where no descriptor but standard input, output and error is open.
-    HostError if there can be no child.
+    `add_files` runs in the child, where no descriptor but standard input, output and error is open. A
+    `detached` child goes on when this process ends: it is in a session of its own, holds no stream of the
+    user's open, and also makes what the first `load` would have to. HostError if there can be no child.
     """
     if folder.exists():
         raise ConfigError(f"{folder} exists already", "remove it, or choose another name")
@@ -133,9 +139,25 @@ def save_live(
         os.close(writer)
         raise
     if pid == 0:
-        _write_and_exit(writer, lambda: save(machine, folder, parent, add_files))
+
+        def write() -> None:
+            if detached:
+                _detach()
+            save(machine, folder, parent, add_files)
+            if detached:
+                prepare(folder)
+
+        _write_and_exit(writer, write)
     os.close(writer)
     return LiveSnapshot(pid, reader, folder)
+
+
+def _detach() -> None:
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in range(3):
+        os.dup2(null, fd)
+    os.close(null)
 
 
 def _write_and_exit(result_fd: int, write: Callable[[], Any]) -> None:

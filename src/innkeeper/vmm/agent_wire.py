@@ -87,6 +87,15 @@ def exec_frame(token: int, parameters: ExecParameters, credit_bytes: int) -> byt
     return frame(say.EXEC, token, head + _strings([parameters.user, parameters.cwd, *argv, *variables]))
 
 
+def fits_agent(parameters: ExecParameters) -> bool:
+    """Whether the agent can be asked for this command: its frames are bounded."""
+    try:
+        exec_frame(1, parameters, 0)
+    except ConfigError:
+        return False
+    return True
+
+
 def read_frame(token: int, path: str, credit_bytes: int) -> bytes:
     """Read a file."""
     return frame(say.READ, token, _NUMBER.pack(credit_bytes) + _strings([path]))

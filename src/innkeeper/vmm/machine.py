@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from innkeeper import images
+from innkeeper.api.vmm_protocol import ExecParameters
 from innkeeper.errors import ConfigError
 from innkeeper.host.terminal import is_terminal, on_resize, raw_mode, terminal_size
 from innkeeper.images.definition import definition
 from innkeeper.machine.boot import BootConfig
 from innkeeper.machine.machine import Ending, EngineFactory, MachineConfig
 from innkeeper.vmm import session as vm
+from innkeeper.vmm.agent_wire import fits_agent
+from innkeeper.vmm.arguments import PathLike, checked_timeout, disk_spec
+from innkeeper.vmm.command_guest import Command
 from innkeeper.vmm.disks import DiskSpec, open_disks
 from innkeeper.vmm.engine_choice import ENGINES, ReportProgress, choose_engine
 from innkeeper.vmm.image_progress import CallbackProgress
@@ -33,10 +36,6 @@ if TYPE_CHECKING:
 DEFAULT_IMAGE = "small"
 TIMEOUT_STATUS = 124
 """`returncode` of a command that took too long, as that of timeout(1)."""
-SILENCE_NS = 60_000_000_000
-"""After this a command whose guest does not say that it is ready is one to tell the user about."""
-TIMEOUT_MAX_S = 1e9
-PathLike = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
@@ -56,9 +55,9 @@ class Result:
 class Machine:
     """A virtual machine: a Linux guest on its own emulated riscv64 hardware.
 
-    Each `run` and each `run_console` is a boot of its own, from power-on to power-off. The root disk of an
-    image is under a throw-away overlay: what a boot changes there is gone with it. Disks given as `disks` are
-    written to and keep what the guest has flushed.
+    Each `run` and each `run_console` has a guest of its own, which is gone at its end. The root disk of an
+    image is under a throw-away overlay: what a guest changes there is gone with it. Disks given as `disks`
+    are written to and keep what the guest has flushed.
 
     Args:
         image: name in the catalog, see `inn images`; built first where it is not in the cache.
@@ -82,6 +81,9 @@ class Machine:
         policy: what the guest may reach on the network "user"; by default the internet, and nothing of the
             host and its private networks.
         capture: a pcapng file to which the frames of all adapters are written.
+        cold: boot for each command. Else a command runs in a guest that goes on from a snapshot, which the
+            first start of its kind has left: of an image with nothing of its own (no kernel, initrd, append,
+            firmware or disks) on the network "user" or none.
         timeout_s: seconds until a boot is stopped; None: never. A `timeout_s` of `run` comes first.
         progress: called as `progress(what, done, total)` while an image or the engine is being prepared;
             total 0: unknown.
@@ -111,6 +113,7 @@ class Machine:
         ports: Sequence[Forward | str] = (),
         policy: Policy | None = None,
         capture: PathLike | None = None,
+        cold: bool = False,
         timeout_s: float | None = None,
         progress: ReportProgress | None = None,
         on_warning: Callable[[str], None] | None = None,
@@ -123,7 +126,7 @@ class Machine:
         self._image = image
         self._cpus = cpus
         self._memory_bytes = memory_bytes
-        self._disks = [_disk_spec(disk) for disk in disks]
+        self._disks = [disk_spec(disk) for disk in disks]
         self._kernel = Path(kernel) if kernel is not None else None
         self._initrd = Path(initrd) if initrd is not None else None
         self._append = append
@@ -132,7 +135,8 @@ class Machine:
         self._adapters = plan_adapters(net, ports, policy)
         self._name = checked_name(name)
         self._capture = Path(capture) if capture is not None else None
-        self._timeout_s = _checked_timeout(timeout_s)
+        self._cold = cold
+        self._timeout_s = checked_timeout(timeout_s)
         self._progress = progress
         self._on_warning = on_warning
 
@@ -156,7 +160,7 @@ class Machine:
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
     ) -> Result:
-        """Boot, run one command as root, power off.
+        """Start the guest, run one command as root, power off.
 
         Args:
             cmd: program and arguments, or a string for `sh -c`.
@@ -171,12 +175,19 @@ class Machine:
             ConfigError: a wrong argument or file. HostError: the host cannot do it.
             GuestError: the guest ended before the command did.
         """
-        timeout_s = self._timeout_s if timeout_s is None else _checked_timeout(timeout_s)
+        timeout_s = self._timeout_s if timeout_s is None else checked_timeout(timeout_s)
         argv = ["sh", "-c", cmd] if isinstance(cmd, str) else list(cmd)
         command = images.command_archive(argv, dict(env or {}), cwd)
         output, errors = bytearray(), bytearray()
+        if self._can_be_prepared():
+            parameters = ExecParameters(tuple(argv), dict(env or {}), cwd or "")
+            if fits_agent(parameters):
+                sinks = (output if stdout is None else stdout, errors if stderr is None else stderr)
+                status = self._run_prepared(Command(parameters, stdin, *sinks), timeout_s)
+                code = TIMEOUT_STATUS if status is None else status
+                return Result(bytes(output), bytes(errors), code, timed_out=status is None)
         with self._session(command, stop_at_panic=True) as session:
-            _warn_of_silence(session)
+            session.warn_of_silence()
             for number, sink, collected in ((vm.STDOUT, stdout, output), (vm.STDERR, stderr, errors)):
                 if sink is None:
                     session.collect_output(number, collected)
@@ -219,7 +230,6 @@ class Machine:
 
     @contextlib.contextmanager
     def _session(self, command: bytes | None, *, stop_at_panic: bool) -> Iterator[vm.Session]:
-        told: list[str] = []
         with contextlib.ExitStack() as stack:
             network = GuestNetwork(self._adapters, name=self._name, capture=self._capture)
             stack.callback(network.close)
@@ -232,15 +242,42 @@ class Machine:
                 network,
                 power_off_at_exit=all(disk.read_only for disk in self._disks),
                 stop_at_panic=stop_at_panic,
-                on_warning=self._on_warning or told.append,
+                on_warning=stack.enter_context(self._warnings()),
             )
-            session = stack.enter_context(vm.Session(config))
-            try:
-                yield session
-            finally:
-                for message in told:
-                    # Seen from who called `run` or `run_console`, behind contextlib's own function.
-                    warnings.warn(message, RuntimeWarning, stacklevel=4)
+            yield stack.enter_context(vm.Session(config))
+
+    def _can_be_prepared(self) -> bool:
+        """Whether the guest has nothing that a snapshot of its image's first start could not have."""
+        own = self._kernel or self._initrd or self._append or self._firmware or self._disks
+        return not (self._cold or own) and [a.network for a in self._adapters] in ([], ["user"])
+
+    def _run_prepared(self, command: Command, timeout_s: float | None) -> int | None:
+        from innkeeper.vmm.command_start import CommandStart, run_command
+
+        with self._warnings() as warn:
+            start = CommandStart(
+                self._image,
+                self._ensure_image(),
+                self._cpus,
+                self._memory_bytes,
+                self._engine,
+                self._engine_factory(),
+                lambda: GuestNetwork(self._adapters, name=self._name, capture=self._capture),
+                self._adapters[0].mac if self._adapters else None,
+                warn,
+            )
+            return run_command(start, command, timeout_s)
+
+    @contextlib.contextmanager
+    def _warnings(self) -> Iterator[Callable[[str], None]]:
+        """What takes warnings; those that nobody asked for come when the block ends."""
+        told: list[str] = []
+        try:
+            yield self._on_warning or told.append
+        finally:
+            for message in told:
+                # Seen from who called `run` or `run_console`, behind contextlib's own function.
+                warnings.warn(message, RuntimeWarning, stacklevel=4)
 
     def _engine_factory(self) -> EngineFactory:
         return choose_engine(self._engine, self._progress)
@@ -268,25 +305,3 @@ class Machine:
             )
         progress = CallbackProgress(self._progress) if self._progress else images.SILENT
         return images.ensure(self._image, progress, GuestJobRunner(self._engine, self._progress))
-
-
-def _disk_spec(disk: DiskSpec | PathLike) -> DiskSpec:
-    if isinstance(disk, DiskSpec):
-        return disk
-    return DiskSpec.parse(disk) if isinstance(disk, str) else DiskSpec(Path(disk))
-
-
-def _checked_timeout(timeout_s: float | None) -> float | None:
-    if timeout_s is not None and not 0 < timeout_s <= TIMEOUT_MAX_S:
-        raise ConfigError(f"{timeout_s} is not a time-out", "give seconds above 0, or None for no limit")
-    return timeout_s
-
-
-def _warn_of_silence(session: vm.Session) -> None:
-    machine = session.machine
-
-    def look() -> None:
-        if not session.is_ready:
-            session.warn("the guest has not begun its command after 60 s (Ctrl-C ends it)")
-
-    machine.io.call_at(machine.clock.now_ns() + SILENCE_NS, look)

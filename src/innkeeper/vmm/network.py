@@ -171,6 +171,13 @@ class GuestNetwork:
                 if self.user is not None:
                     self.user.add_forward(forward)
 
+    @property
+    def is_needed_at_once(self) -> bool:
+        """Whether it has to be there before the guest has said something: others may come first."""
+        return self._capture_path is not None or any(
+            adapter.network != "user" or adapter.ports for adapter in self._adapters
+        )
+
     def kernel_words(self) -> str:
         """What the command line of a guest of ours has to say, so that it need not ask for its addresses."""
         words = []

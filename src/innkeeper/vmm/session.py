@@ -12,7 +12,6 @@ import contextlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from innkeeper.devices.virtio.block import DiskBackend
 from innkeeper.devices.virtio.console_port import PortConfig
@@ -24,10 +23,8 @@ from innkeeper.machine.machine import Ending, MachineConfig, Outcome, VirtMachin
 from innkeeper.vmm.console import END_OF_PANIC
 from innkeeper.vmm.control import ControlReader
 from innkeeper.vmm.network import GuestNetwork
+from innkeeper.vmm.refusal_notice import RefusalNotice
 from innkeeper.vmm.streams import InputStream, OutputStream, Sink
-
-if TYPE_CHECKING:
-    from innkeeper.network.refusals import Refusal
 
 CONSOLE, STDIN, STDOUT, STDERR, CONTROL = range(5)
 PORTS = (
@@ -37,6 +34,9 @@ PORTS = (
     PortConfig("innkeeper.stderr"),
     PortConfig("innkeeper.control"),
 )
+SILENCE_NS = 60_000_000_000
+"""After this a command whose guest does not say that it is ready is one to tell the user about."""
+SILENCE_WARNING = "the guest has not begun its command after 60 s (Ctrl-C ends it)"
 LOG_BYTES = 16384
 """How much of the consoles' output is kept to explain a failure."""
 
@@ -82,11 +82,10 @@ class Session:
         self._errors: list[BaseException] = []
         self._failed_disks: set[int] = set()
         self._timed_out = False
-        self._told_of_refusal = False
         self._closed = False
         self._control = ControlReader(on_exit=self._command_ended)
         self._network = config.network or GuestNetwork(())
-        self._network.on_refused = self._refused
+        self._network.on_refused = RefusalNotice(self.warn)
         self._network.on_warning = self.warn
         self.machine = VirtMachine(
             config.machine,
@@ -173,6 +172,16 @@ class Session:
         """Let the user know; machine lock held."""
         self._config.on_warning(message)
 
+    def warn_of_silence(self) -> None:
+        """Warn if the guest has not begun its command after a while."""
+        machine = self.machine
+
+        def look() -> None:
+            if not self.is_ready:
+                self.warn(SILENCE_WARNING)
+
+        machine.io.call_at(machine.clock.now_ns() + SILENCE_NS, look)
+
     # Running.
 
     def run(self, timeout_s: float | None = None) -> Ended:
@@ -222,14 +231,6 @@ class Session:
         if number not in self._failed_disks:
             self._failed_disks.add(number)
             self.warn(message)
-
-    def _refused(self, refusal: Refusal) -> None:
-        """Told once: a guest that looks around would fill the user's terminal."""
-        if not self._told_of_refusal:
-            self._told_of_refusal = True
-            where = f"{refusal.names[0] if refusal.names else refusal.address} {refusal.protocol}"
-            port = f" port {refusal.port}" if refusal.port else ""
-            self.warn(f"the guest may not reach {where}{port}: {refusal.reason} (--allow opens it)")
 
     def _serial_output(self, data: bytes) -> None:
         self._console_output(data)
