@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from innkeeper.codegen import layout as at
 from innkeeper.codegen.lower import Emitter
+from innkeeper.codegen.region_code import STUBS
 from innkeeper.codegen.region_flow import Flow
 from innkeeper.codegen.region_loops import Loop, inner_loops
 from innkeeper.codegen.region_shape import Block, Shape
@@ -31,8 +32,6 @@ attributes #1 = { strictfp }
 !2 = !{!"branch_weights", i32 2000, i32 1}
 !4 = !{}
 """
-STUBS = ("lookup", "side")
-"""What a region may jump to, as `STUB.name`."""
 
 _WORDS = {"x": state.X, "f": state.F, FLOAT_STATE[0]: state.FS_DIRTY}
 """Where registers are in the hart's words, by their letter."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import random
 from functools import lru_cache
 
-from innkeeper.codegen.region_object import RegionCode, compile_region
+from innkeeper.codegen.region_code import RegionCode
+from innkeeper.codegen.region_object import compile_region
 from innkeeper.engines.jit import JitEngine
 from innkeeper.engines.jit.regions import RegionInstaller
 from innkeeper.host.executable import DataArea

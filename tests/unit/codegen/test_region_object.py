@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from innkeeper.codegen import layout as at
-from innkeeper.codegen.region_object import LIMIT_CODE_BYTES, RegionCode, compile_region
+from innkeeper.codegen.region_code import LIMIT_CODE_BYTES, RegionCode
+from innkeeper.codegen.region_object import compile_region
 from innkeeper.isa.riscv.assembler import assemble
 from tests.unit.engines.jit.hostile import random_code
 

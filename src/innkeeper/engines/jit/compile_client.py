@@ -20,7 +20,7 @@ from typing import BinaryIO, cast
 
 from filelock import FileLock, Timeout
 
-from innkeeper.codegen.region_object import LIMIT_BYTES, RegionCode
+from innkeeper.codegen.region_code import LIMIT_BYTES, RegionCode
 from innkeeper.engines.jit.optimizer import Wanted
 from innkeeper.engines.jit.region_cache import RegionCache
 

@@ -22,7 +22,8 @@ from operator import index
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from innkeeper.codegen.region_object import RegionCode, compile_region
+from innkeeper.codegen.region_code import RegionCode
+from innkeeper.codegen.region_object import compile_region
 from innkeeper.engines.jit.optimizer import Wanted
 from innkeeper.engines.jit.region_cache import RegionCache
 from innkeeper.spec.riscv import PAGE_BYTES

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from innkeeper.codegen import layout as at
-from innkeeper.codegen.region_object import RegionCode
+from innkeeper.codegen.region_code import RegionCode
 from innkeeper.engines.jit.engine import JitEngine
 from innkeeper.engines.jit.regions import RegionInstaller
 from innkeeper.spec.riscv import PAGE_BYTES

@@ -15,7 +15,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from innkeeper.codegen.region_object import LIMIT_BYTES, RegionCode
+from innkeeper.codegen.region_code import LIMIT_BYTES, RegionCode
 from innkeeper.host.private import private_folder, read_private
 
 LIMIT_FOLDER_BYTES = 256 << 20

@@ -7,7 +7,7 @@ from array import array
 from collections import deque
 
 from innkeeper.codegen import layout as at
-from innkeeper.codegen.region_object import RegionCode
+from innkeeper.codegen.region_code import RegionCode
 from innkeeper.engines.jit.engine import JitEngine
 from innkeeper.spec.riscv import PAGE_BYTES
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from innkeeper.codegen.region_object import RegionCode
+from innkeeper.codegen.region_code import RegionCode
 from innkeeper.engines.jit.compile_server import CompileServer, listen
 from innkeeper.engines.jit.optimizer import Wanted
 from innkeeper.engines.jit.region_cache import RegionCache

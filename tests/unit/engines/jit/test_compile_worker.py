@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from innkeeper.codegen.region_object import RegionCode, compile_region
+from innkeeper.codegen.region_code import RegionCode
+from innkeeper.codegen.region_object import compile_region
 from innkeeper.engines.engine import ExitReason
 from innkeeper.engines.jit.compile_client import MAX_FAILURES, CompileClient, runtime_folder
 from innkeeper.engines.jit.engine import JitEngine

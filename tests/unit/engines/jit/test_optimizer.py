@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from innkeeper.codegen import layout as at
-from innkeeper.codegen.region_object import RegionCode, compile_region
+from innkeeper.codegen.region_code import RegionCode
+from innkeeper.codegen.region_object import compile_region
 from innkeeper.engines.engine import ExitReason
 from innkeeper.engines.jit import optimizer as tier
 from innkeeper.engines.jit.engine import JitEngine

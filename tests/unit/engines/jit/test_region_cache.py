@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from innkeeper.codegen.region_object import RegionCode
+from innkeeper.codegen.region_code import RegionCode
 from innkeeper.engines.jit.region_cache import RegionCache
 
 PAGE, OTHER = bytes(4096), bytes(4095) + b"\1"
@@ -142,7 +142,7 @@ def test_what_was_not_used_for_longest_goes(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from innkeeper.codegen.region_object import RegionCode
+from innkeeper.codegen.region_code import RegionCode
 from innkeeper.engines.jit.region_cache import RegionCache
 mine = RegionCode(sys.argv[2].encode() * 50000, (), ((0, 0),), 1)
 cache = RegionCache(Path(sys.argv[1]), "version", limit_bytes=200_000)

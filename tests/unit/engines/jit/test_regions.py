@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from innkeeper.codegen import layout as at
-from innkeeper.codegen.region_object import LIMIT_CODE_BYTES, RegionCode, compile_region
+from innkeeper.codegen.region_code import LIMIT_CODE_BYTES, RegionCode
+from innkeeper.codegen.region_object import compile_region
 from innkeeper.engines.engine import ExitReason
 from innkeeper.engines.jit.engine import AreaSizes, JitEngine
 from innkeeper.engines.jit.regions import RegionInstaller
