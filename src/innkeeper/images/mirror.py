@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which mirror of Debian's archive to use.
 
-The user's setting, else what the host's own apt uses, else the name that Debian gives to all of its mirrors.
+The user's setting, else what the host's own apt uses, else a public mirror of long standing.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from innkeeper.errors import ConfigError
 from innkeeper.images.deb822 import paragraphs
 
 SETTING = "INNKEEPER_MIRROR"
-PUBLIC_MIRROR = "http://deb.debian.org/debian"
+PUBLIC_MIRROR = "http://ftp.debian.org/debian"
 """Plain HTTP on purpose: everything is verified against Debian's signature, and proxies can cache it."""
 
 
