@@ -11,7 +11,14 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
-from innkeeper.cli import commands_attach, commands_hypervisor, commands_network, commands_vms
+from innkeeper.cli import (
+    commands_attach,
+    commands_hypervisor,
+    commands_launch,
+    commands_network,
+    commands_vm_network,
+    commands_vms,
+)
 from innkeeper.cli.call import Action, Call, Json
 from innkeeper.cli.failures import STATUS_ERROR, STATUS_INTERRUPTED, exit_status, say
 from innkeeper.cli.network_options import Allow, Capture, Deny, Egress, Name, Net, Publish
@@ -19,7 +26,7 @@ from innkeeper.cli.parts import GuestOptions, Parts
 from innkeeper.errors import ConfigError
 
 SEPARATOR = "--"
-WITH_COMMAND = ("run", "exec")
+WITH_COMMAND = ("run", "exec", "ssh")
 IMAGE_HELP = "Its name; see inn images."
 
 app = typer.Typer(
@@ -31,10 +38,12 @@ app = typer.Typer(
 )
 images_app = typer.Typer(rich_markup_mode=None, add_completion=False)
 app.add_typer(images_app, name="images", help="List, pull and remove the images that guests boot.")
+commands_launch.register(app)
 commands_vms.register(app)
 commands_attach.register(app)
 commands_hypervisor.register(app)
 commands_network.register(app)
+commands_vm_network.register(app)
 
 
 def invoke(arguments: Sequence[str], parts: Parts | None) -> int:
@@ -77,7 +86,7 @@ def _options(
     ] = False,
 ) -> None:
     if context.obj.command is not None and context.invoked_subcommand not in WITH_COMMAND:
-        raise ConfigError("only inn run and inn exec take a command after --", "see inn --help")
+        raise ConfigError("only inn run, inn exec and inn ssh take a command after --", "see inn --help")
 
 
 @app.command(

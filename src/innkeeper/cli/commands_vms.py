@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, cast, get_args
 
 import typer
 
 from innkeeper.cli.call import Action, Json
+from innkeeper.cli.network_options import Net
 from innkeeper.errors import ConfigError
 
 
@@ -21,12 +21,6 @@ def _complete_vms(incomplete: str) -> list[str]:
             return [vm.name for vm in connection.vms() if vm.name.startswith(incomplete)]
     except Exception:
         return []
-
-
-def _complete_images(incomplete: str) -> list[str]:
-    from innkeeper.images.definition import catalog
-
-    return [image.name for image in catalog() if image.name.startswith(incomplete)]
 
 
 VmName = Annotated[str, typer.Argument(metavar="VM", help="Its name or id.", autocompletion=_complete_vms)]
@@ -43,69 +37,11 @@ Timeout = Annotated[str, typer.Option(metavar="SECONDS", help="How long to wait.
 def register(app: typer.Typer) -> None:
     """Add the commands to `inn`."""
     for name, command in (
-        ("launch", _launch), ("ls", _ls), ("info", _info), ("start", _start), ("stop", _stop),
+        ("ls", _ls), ("info", _info), ("start", _start), ("stop", _stop),
         ("pause", _pause), ("resume", _resume), ("restart", _restart), ("rm", _rm), ("fork", _fork),
         ("clone", _clone), ("set", _set), ("wait", _wait),
     ):  # fmt: skip
         app.command(name)(command)
-
-
-def _launch(
-    context: typer.Context,
-    image: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="IMAGE", help="What to boot; see inn images.", autocompletion=_complete_images
-        ),
-    ] = None,
-    name: NewName = None,
-    cpus: Annotated[str, typer.Option(metavar="N", help="Harts, 1 to 8.")] = "1",
-    memory: Annotated[str, typer.Option(metavar="SIZE", help="RAM: 512M, 2G, 1.5GiB.")] = "512M",
-    disk: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FILE[,ro]", help="A raw disk; ,ro makes it read-only. May be repeated."),
-    ] = None,
-    kernel: Annotated[Path | None, typer.Option(metavar="FILE", help="Boot this kernel instead.")] = None,
-    initrd: Annotated[Path | None, typer.Option(metavar="FILE", help="Its initial RAM disk.")] = None,
-    append: Annotated[str, typer.Option(metavar="TEXT", help="Added to the kernel's command line.")] = "",
-    firmware: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Start this firmware in M-mode, such as OpenSBI.")
-    ] = None,
-    engine: Annotated[str, typer.Option(metavar="NAME", help="auto, jit or reference.")] = "auto",
-    label: Labels = None,
-    restart: Annotated[
-        str, typer.Option(metavar="POLICY", help="never, on-failure or always: start it again when it ends.")
-    ] = "never",
-    autostart: Annotated[
-        bool, typer.Option("--autostart", help="Start it when the host has been restarted.")
-    ] = False,
-    no_start: Annotated[bool, typer.Option("--no-start", help="Make it, and do not start it.")] = False,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait until its guest answers.")] = False,
-    as_json: Json = False,
-) -> Action:
-    """Make a VM that runs in the background, and start it.
-
-    Prints its name.
-    """
-    from innkeeper.cli import vms
-    from innkeeper.cli.sizes import parse_size_bytes
-
-    settings: dict[str, Any] = {
-        "name": name,
-        "cpus": _number("--cpus", cpus),
-        "memory_bytes": parse_size_bytes(memory),
-        "disks": [_absolute_disk(text) for text in disk or ()],
-        "kernel": _absolute(kernel),
-        "initrd": _absolute(initrd),
-        "append": append,
-        "firmware": _absolute(firmware),
-        "engine": engine,
-        "labels": vms.parse_labels(label),
-        "restart": restart,
-        "autostart": autostart,
-        "start": not no_start,
-    }
-    return lambda: vms.launch(context.obj.parts, image, settings, not no_wait, as_json)
 
 
 def _ls(
@@ -212,7 +148,7 @@ def _fork(
     """
     from innkeeper.cli import vms
 
-    number = _number("--count", count)
+    number = parse_number("--count", count)
     labels = None if label is None else vms.parse_labels(label)
     return lambda: vms.fork(context.obj.parts, vm, number, name or (), labels, as_json)
 
@@ -244,19 +180,36 @@ def _set(
     autostart: Annotated[
         bool | None, typer.Option("--autostart/--no-autostart", help="Start it with the host.")
     ] = None,
+    net: Net = None,
+    egress: Annotated[
+        str | None, typer.Option(metavar="WORD", help="What the guest may reach: allow, deny or list.")
+    ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DESTINATION", help="In the place of what was allowed; an empty one: nothing."),
+    ] = None,
+    deny: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DESTINATION", help="In the place of what was denied; an empty one: nothing."),
+    ] = None,
     as_json: Json = False,
 ) -> Action:
-    """Change a VM's name, sizes, labels and policies."""
-    from innkeeper.cli import vms
+    """Change a VM's name, sizes, labels, policies and network.
+
+    Rules of the network hold at once, for what is open, too; adapters change after a stop.
+    """
+    from innkeeper.cli import vm_network, vms
     from innkeeper.cli.sizes import parse_size_bytes
 
     given: dict[str, Any] = {
         "name": name,
-        "cpus": None if cpus is None else _number("--cpus", cpus),
+        "cpus": None if cpus is None else parse_number("--cpus", cpus),
         "memory_bytes": None if memory is None else parse_size_bytes(memory),
         "restart": restart,
         "autostart": autostart,
     }
+    if net is not None or egress is not None or allow is not None or deny is not None:
+        given["network"] = vm_network.network_changes(net, egress, allow, deny)
     changes = {key: value for key, value in given.items() if value is not None}
     return lambda: vms.change(context.obj.parts, vm, changes, label or (), as_json)
 
@@ -281,19 +234,8 @@ def _wait(
     return lambda: vms.wait(context.obj.parts, vm, cast(WaitState, state), timeout_s)
 
 
-def _number(option: str, text: str) -> int:
+def parse_number(option: str, text: str) -> int:
+    """The number given to `option`. Raises ConfigError."""
     if not (text.isascii() and text.isdigit() and len(text) <= 4):
         raise ConfigError(f"'{text}' is not a number", f"{option} takes a whole number")
     return int(text)
-
-
-def _absolute(path: Path | None) -> str | None:
-    """The hypervisor has a working folder of its own."""
-    return None if path is None else str(path.absolute())
-
-
-def _absolute_disk(text: str) -> str:
-    path, comma, option = text.rpartition(",")
-    if comma and option == "ro" and not Path(text).exists():
-        return f"{Path(path).absolute()},ro"
-    return str(Path(text).absolute())

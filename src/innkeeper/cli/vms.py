@@ -101,13 +101,17 @@ def _row(info: VmInfo, now_ns: int) -> tuple[str, ...]:
 
 def show(parts: Parts, name: str, as_json: bool) -> int:
     """Print all that there is to say of a VM."""
+    from innkeeper.cli import vm_network
+
     with parts.connect() as client:
-        info = client.vm(name).info
-    if as_json:
-        print_json(asdict(info))
-        return 0
+        vm = client.vm(name)
+        info = vm.info
+        if as_json:
+            print_json(vm_network.as_data(vm))
+            return 0
+        lines = list(vm_network.describe(vm))
     for key, value in asdict(info).items():
-        if value in (None, "", [], {}):
+        if value in (None, "", [], {}) or key in ("network", "mac_address"):
             continue
         shown = format_size(value) if key.endswith("_bytes") else value
         if key.endswith("_ns"):
@@ -118,6 +122,8 @@ def show(parts: Parts, name: str, as_json: bool) -> int:
             shown = " ".join(f"{disk['path']}{',ro' if disk['read_only'] else ''}" for disk in value)
         shown = visible(str(shown))
         print(f"{key.removesuffix('_bytes').removesuffix('_ns').replace('_', ' '):<16}{shown}")
+    for heading, text in lines:
+        print(f"{heading:<16}{text}")
     return 0
 
 

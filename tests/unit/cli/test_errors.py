@@ -38,7 +38,7 @@ WRONG = {
     "images pull": "missing argument",
     "images rm": "missing argument",
     "images --json ls": "inn images ls --json",
-    "doctor -- x": "only inn run and inn exec take a command",
+    "doctor -- x": "only inn run, inn exec and inn ssh take a command",
     "doctor now": "unexpected extra argument",
 }
 

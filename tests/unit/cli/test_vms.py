@@ -55,6 +55,83 @@ class Shell:
         return out
 
 
+def test_networks_of_vms(inn: Shell) -> None:
+    inn(
+        "launch",
+        "--name",
+        "web",
+        "-p",
+        "8080:80",
+        "--egress",
+        "list",
+        "--allow",
+        "*.debian.org",
+        "--net",
+        "user",
+    )
+    inn("launch", "--name", "lone", "--net", "none")
+    assert inn("port", "add", "web", "0:22", "127.0.0.2:53:53/udp").split() == [
+        "127.0.0.1:5000:22/tcp", "127.0.0.2:53:53/udp",
+    ]  # fmt: skip
+    assert "in use" in _failed(inn, "port", "add", "web", "1:2")
+    assert "given twice" in _failed(inn, "port", "add", "web", "8080:80")
+    assert "no port" in _failed(inn, "port", "rm", "web", "81")
+    inn("port", "rm", "web", "8080")
+    rows = json.loads(inn("port", "ls", "web", "--json"))
+    assert [(row["host"], row["guest_port"], row["protocol"]) for row in rows] == [
+        ("127.0.0.1:5000", 22, "tcp"), ("127.0.0.2:53", 53, "udp"),
+    ]  # fmt: skip
+    inn("set", "web", "--egress", "deny", "--allow", "", "--deny", "10.0.0.0/8:22")
+    assert "no destination" in _failed(inn, "set", "web", "--allow", "no host")
+    assert "network user" in _failed(inn, "port", "add", "lone", "1234:80")
+    assert "stop it" in _failed(inn, "set", "lone", "--net", "user")
+    info = json.loads(inn("info", "web", "--json"))
+    assert info["network"] == {
+        "adapters": ["user"], "ports": ["127.0.0.1:5000:22/tcp", "127.0.0.2:53:53/udp"],
+        "egress": "deny", "allow": [], "deny": ["10.0.0.0/8:22"],
+    }  # fmt: skip
+    assert info["network_status"]["adapters"][0]["received_frames"] == 2
+    shown = inn("info", "web")
+    assert "eth0            user" in shown and "tcp 10.0.0.1:80" in shown and "\x1b" not in shown
+    (fork,) = inn("fork", "web").split()
+    assert json.loads(inn("info", fork, "--json"))["network"]["ports"] == []
+    inn("stop", "web", "lone", "--force")
+    inn("set", "lone", "--net", "user", "--net", "other")
+    assert json.loads(inn("info", "lone", "--json"))["network"]["adapters"] == ["user", "other"]
+    assert "network         user other" in inn("info", "lone")
+
+
+def _failed(inn: Shell, *arguments: str) -> str:
+    inn(*arguments, status=2)
+    return inn.err
+
+
+def test_files_go_there_and_back(inn: Shell, tmp_path: Path) -> None:
+    inn("launch", "--name", "web")
+    (tmp_path / "file").write_bytes(os.urandom(300_000))
+    (tmp_path / "empty").touch()
+    os.chmod(tmp_path / "file", 0o741)
+    os.utime(tmp_path / "file", ns=(1, 1_000_000_000_000_000_001))
+    inn("cp", str(tmp_path / "file"), "web:/a")
+    assert json.loads(inn("cp", "--json", "web:/a", str(tmp_path / "back"))) == {"files": 1, "bytes": 300_000}
+    assert (tmp_path / "back").read_bytes() == (tmp_path / "file").read_bytes()
+    status = (tmp_path / "back").stat()
+    assert (status.st_mode & 0o7777, status.st_mtime_ns) == (0o741, 1_000_000_000_000_000_001)
+    inn("cp", str(tmp_path / "empty"), "web:relative")
+    inn("cp", "web:/root/relative", str(tmp_path))
+    assert (tmp_path / "relative").read_bytes() == b""
+    before = sorted(tmp_path.iterdir())
+    assert "path" in _failed(inn, "cp", "web:/missing", str(tmp_path / "new"))
+    assert "no file" in _failed(inn, "cp", str(tmp_path / "missing"), "web:/x")
+    assert "folder" in _failed(inn, "cp", str(tmp_path), "web:/x")
+    assert "one VM" in _failed(inn, "cp", "web:/a", "other:/a")
+    assert "source and a target" in _failed(inn, "cp", "web:/a")
+    assert sorted(tmp_path.iterdir()) == before
+    inn("capture", "web", "-w", str(tmp_path / "frames"))
+    assert (tmp_path / "frames").read_bytes() == b"sectionframe"
+    assert inn("capture", "web", "-w", "-") == "sectionframe"
+
+
 @pytest.fixture
 def inn(host: FakeHost, capfd: pytest.CaptureFixture[str]) -> Shell:
     return Shell(host, capfd)

@@ -29,6 +29,8 @@ from innkeeper.api.vmm_protocol import ENDED_FILE, EndedRecord, Ending, VmmConfi
 from innkeeper.errors import ConfigError, HostError, InnkeeperError
 from innkeeper.host.processes import process_start_ticks
 
+STREAMS = ("console", "exec", "events", "capture")
+
 
 class StandIn:
     """One VM that is only a state."""
@@ -40,6 +42,8 @@ class StandIn:
         self.events: list[dict[str, Any]] = []
         self.words = dict(word.partition("=")[::2] for word in config.append.split())
         self.ready = "silent" not in self.words
+        self.ports = list(config.ports)
+        self.files: dict[str, tuple[bytes, int, int]] = {}
 
     def serve(self) -> None:
         path = Path(self.config.control_socket)
@@ -57,8 +61,14 @@ class StandIn:
             while data := connection.recv(65536):
                 for line in lines.feed(data):
                     request = decode_request(line)
-                    if request.method in ("console", "exec", "events"):
-                        connection.sendall(encode_result(request.id, {}))
+                    op = request.params.get("op")
+                    if request.method in STREAMS or (request.method == "files" and op != "status"):
+                        try:
+                            answer = self.do_files(dict(request.params)) if op == "read" else {}
+                        except ConfigError as error:
+                            connection.sendall(encode_error(request.id, error))
+                            return
+                        connection.sendall(encode_result(request.id, answer))
                         getattr(self, f"stream_{request.method}")(connection, request, lines.rest())
                         return
                     self.answer(connection, listener, request)
@@ -114,6 +124,61 @@ class StandIn:
 
     def do_resize(self, params: dict[str, Any]) -> None:
         raise ConfigError("this guest cannot be resized while it runs", "stop it first")
+
+    def do_network(self, params: dict[str, Any]) -> dict[str, Any]:
+        adapters = [
+            {
+                "name": f"eth{i}", "network": name, "mac_address": self.config.mac_addresses[i],
+                "sent_frames": 1, "sent_bytes": 60, "received_frames": 2, "received_bytes": 120,
+                "dropped_frames": 0,
+            }
+            for i, name in enumerate(self.config.networks)
+        ]  # fmt: skip
+        refused = {
+            "time_ns": 1, "protocol": "tcp", "address": "10.0.0.1", "port": 80, "names": [], "reason": "\x1b",
+        }  # fmt: skip
+        return {"adapters": adapters, "ports": self.ports, "refused": [refused], "refused_total": 1}
+
+    def do_set_network(self, params: dict[str, Any]) -> dict[str, Any]:
+        """A port 0 becomes 5000; 1 is in use."""
+        if any(":1:" in port for port in params["add_ports"]):
+            raise HostError("port 1 is in use", "choose another port")
+        added = [port.replace(":0:", ":5000:") for port in params["add_ports"]]
+        self.ports = [port for port in self.ports if port not in params["remove_ports"]] + added
+        return {"added": added}
+
+    def do_files(self, params: dict[str, Any]) -> dict[str, Any]:
+        if params["path"] not in self.files:
+            raise ConfigError("the guest could not open it", "check the path")
+        data, mode, modified_ns = self.files[params["path"]]
+        return {
+            "mode": mode | 0o100000, "links": 1, "uid": 0, "gid": 0, "size_bytes": len(data),
+            "modified_ns": modified_ns,
+        }  # fmt: skip
+
+    def stream_files(self, connection: socket.socket, request: Request, rest: bytes) -> None:
+        """Files that are only in memory."""
+        path = request.params["path"]
+        if request.params["op"] == "read":
+            connection.sendall(encode_data(FrameKind.STDOUT, self.files[path][0]) + encode_exit(0))
+            return
+        frames, data, content = FrameReader(), rest, b""
+        while True:
+            for kind, payload in frames.feed(data):
+                if kind == FrameKind.STDIN and not payload:
+                    params = request.params
+                    self.files[path] = content, params["mode"], params["modified_ns"] or 0
+                    connection.sendall(encode_exit(0))
+                    return
+                content += payload
+            data = connection.recv(65536)
+            if not data:
+                return
+
+    def stream_capture(self, connection: socket.socket, request: Request, rest: bytes) -> None:
+        connection.sendall(
+            encode_data(FrameKind.STDOUT, b"section") + encode_data(FrameKind.STDOUT, b"frame")
+        )
 
     def do_snapshot(self, params: dict[str, Any]) -> dict[str, Any]:
         if "full" in self.words:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files of running guests: what they are is asked by a request, their bytes go over WebSockets.
 
-`read` begins with a text message, a `GuestFile`; then frames as of `exec` come: standard output, and at the end
-exit status 0. `write` takes standard input; exit status 0 comes when all of it is in the guest's file.
+`read` begins with a text message, a `GuestFile`; then frames come as of `exec`: standard output, and at last
+exit status 0. `write` takes standard input; exit status 0 comes when all of it is in the guest file.
 """
 
 from __future__ import annotations
