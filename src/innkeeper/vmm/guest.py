@@ -26,6 +26,7 @@ from innkeeper.vmm.console_hub import ConsoleHub, ConsoleLog
 from innkeeper.vmm.engine_choice import choose_engine
 from innkeeper.vmm.guest_disks import GuestDisks
 from innkeeper.vmm.guest_network import GuestCards
+from innkeeper.vmm.readdress import Readdressing
 
 if TYPE_CHECKING:
     from innkeeper.network.refusals import Refusal
@@ -56,6 +57,8 @@ class Guest:
         self._is_copy = config.restore_from is not None
         """Its guest takes itself for another one until the agent tells it."""
         self._paused = False
+        self._has_addresses = True
+        """Unless it is a copy that is being given its own."""
         self._refusals_told = 0
         self.ended = ""
         """Why it ended, once it has."""
@@ -139,7 +142,7 @@ class Guest:
         return VmStatus(
             id=self.config.id,
             state=self.state,
-            ready=self.agent.is_ready and not self.ended,
+            ready=self.agent.is_ready and self._has_addresses and not self.ended,
             pid=pid,
             process_start_ticks=process_start_ticks(pid) or 0,
             generation=self.config.generation,
@@ -241,7 +244,18 @@ class Guest:
             print(f"the guest may not reach {where}{port}: {refusal.reason}", file=sys.stderr, flush=True)
 
     def _agent_ready(self, is_ready: bool) -> None:
-        if is_ready:
+        addresses = self.network.new_addresses() if is_ready and self._is_copy else []
+        self._has_addresses = not addresses
+        if addresses:
+            Readdressing(self._readdressed).begin(self.agent, addresses)
+        elif is_ready:
+            self.on_event({"event": "ready"})
+
+    def _readdressed(self, error: str | None) -> None:
+        if error is not None:
+            self.warn(f"the guest did not take its new network addresses: {error}")
+        if self.agent.is_ready:
+            self._has_addresses = True
             self.on_event({"event": "ready"})
 
 

@@ -19,6 +19,7 @@ from innkeeper.machine.clock import Clock
 from innkeeper.machine.io_loop import IoLoop
 from innkeeper.vmm.network import Adapter, GuestNetwork, parse_networks
 from innkeeper.vmm.plugs import NetPlug
+from innkeeper.vmm.readdress import NewAddress
 
 if TYPE_CHECKING:
     from innkeeper.network.forwards import Forward
@@ -58,7 +59,7 @@ class GuestCards:
 
     def become(self, config: VmmConfig, loop: IoLoop) -> None:
         """In a forked child: other backends; what was open to the world belongs to the parent."""
-        self._network.close()
+        self._network.close(forked=True)
         self._adapters = _adapters(config)
         self._network = self._new_network(config)
         cards = self._network.cards()
@@ -70,6 +71,18 @@ class GuestCards:
     def close(self) -> None:
         """Free what is open to the world."""
         self._network.close()
+
+    def new_addresses(self) -> list[NewAddress]:
+        """What a guest that is a copy does not have yet; the first card's MAC address the agent sets."""
+        plugged = [number for number, adapter in enumerate(self._adapters) if adapter.network != "none"]
+        places = {plugged[index]: place for index, place in self._network.private_addresses().items()}
+        result = []
+        for number, adapter in enumerate(self._adapters):
+            mac = adapter.mac.hex(":") if number else ""
+            address, netmask = places.get(number, ("", ""))
+            if mac or address:
+                result.append(NewAddress(f"eth{number}", mac, address, netmask))
+        return result
 
     # While it runs.
 

@@ -148,7 +148,6 @@ class GuestNetwork:
             for number, adapter in enumerate(self._adapters):
                 if _is_private(adapter.network):
                     member = self._members[number] = private_networks().join(adapter.network)
-                    self._closers.append(member.leave)
                     # Closed with the switch that will own them; twice does no harm.
                     self._closers += [taken.close for taken in (member.listening, *member.peers)]
         except BaseException:
@@ -196,8 +195,18 @@ class GuestNetwork:
             words.append(f"{_NET_WORD}=eth{number},{','.join(parts)}")
         return " ".join(words)
 
-    def close(self) -> None:
-        """Free what the backends hold of the host."""
+    def private_addresses(self) -> dict[int, tuple[str, str]]:
+        """Address and netmask of each adapter that is on a private network, by its number."""
+        return {
+            number: (str(member.address), str(member.network.subnet.netmask))
+            for number, member in self._members.items()
+        }
+
+    def close(self, *, forked: bool = False) -> None:
+        """Free what it holds of the host; in a `forked` child the places are the parent's."""
+        if not forked:
+            for member in self._members.values():
+                member.leave()
         for close in reversed(self._closers):
             close()
         self._closers.clear()
