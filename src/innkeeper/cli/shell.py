@@ -98,7 +98,7 @@ def _own_key() -> Path:
         keygen = shutil.which("ssh-keygen")
         if keygen is None:
             raise ConfigError("this host has no ssh-keygen", "install openssh-client; inn shell needs none")
-        scratch = folder / f".key.{os.getpid()}"
+        scratch = folder / f"key-{os.getpid()}"
         done = subprocess.run(
             [keygen, "-q", "-t", "ed25519", "-N", "", "-C", "innkeeper", "-f", str(scratch)],
             capture_output=True, text=True,

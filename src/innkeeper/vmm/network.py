@@ -197,16 +197,12 @@ class GuestNetwork:
 
     def private_addresses(self) -> dict[int, tuple[str, str]]:
         """Address and netmask of each adapter that is on a private network, by its number."""
-        return {
-            number: (str(member.address), str(member.network.subnet.netmask))
-            for number, member in self._members.items()
-        }
+        return {n: (str(m.address), str(m.network.subnet.netmask)) for n, m in self._members.items()}
 
     def close(self, *, forked: bool = False) -> None:
         """Free what it holds of the host; in a `forked` child the places are the parent's."""
-        if not forked:
-            for member in self._members.values():
-                member.leave()
+        for member in () if forked else self._members.values():
+            member.leave()
         for close in reversed(self._closers):
             close()
         self._closers.clear()
