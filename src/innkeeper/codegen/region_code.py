@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A compiled region as bytes that can be placed anywhere: code, constants, and where stubs are called.
 
-By analogy to an object file: one section, with relocations to the engine's stubs only. What takes regions from
-the cache imports this, and nothing that compiles.
+By analogy to an object file: one section, with relocations to the engine's stubs only. What takes regions
+from the cache imports this, and nothing that compiles.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class RegionCode:
     """`code` with its constants; `stubs`: (offset of a 32-bit displacement, index of the stub, addend).
 
     `entries` are (offset in the guest's page, offset in `code`), `lines` the 64-byte lines of the page that
-    it was made from, `holds` a bit for each 2 bytes of the page where an instruction of it begins. ValueError
+    it was made from, `holds` a bit for each 2 bytes of the page that is done here (`Flow.holds`). ValueError
     for what could not be put in place without harm.
     """
 

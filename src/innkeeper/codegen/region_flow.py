@@ -80,6 +80,15 @@ class Flow:
                 found.add(start)
         return found
 
+    def holds(self) -> int:
+        """A bit for each 2 bytes of the page where an instruction begins that is done here from now on.
+
+        Those are the ones in loops, which the baseline tier comes to where they begin, and at entries. To others
+        it may come by ways that do not lead through here.
+        """
+        inside = [site.offset for at in self.looping() for site in self.shape.blocks[at].sites]
+        return sum(1 << (offset >> 1) for offset in {*inside, *self.shape.entries})
+
     def cost(self, at: int) -> int:
         """Instructions on the longest way from the block at `at` to the next checked block."""
         if at not in self._costs:  # as deep as the way has blocks, which LIMIT_INSTRUCTIONS bounds

@@ -12,7 +12,7 @@ from elftools.elf.relocation import RelocationSection
 from innkeeper.codegen import layout as at
 from innkeeper.codegen.llvm import compile_object
 from innkeeper.codegen.region_code import RegionCode
-from innkeeper.codegen.region_flow import with_loop_entries
+from innkeeper.codegen.region_flow import Flow, with_loop_entries
 from innkeeper.codegen.region_ir import region_ir
 from innkeeper.codegen.region_shape import LIMIT_INSTRUCTIONS, Shape, shape_of
 from innkeeper.codegen.stencil import StencilError
@@ -46,7 +46,8 @@ def read_region(image: bytes, shape: Shape) -> RegionCode:
             for symbol in symbols.iter_symbols():
                 if symbol.name.startswith("entry_"):
                     entries[int(symbol.name[6:])] = bases[symbol["st_shndx"]] + symbol["st_value"]
-    return RegionCode(bytes(code), tuple(stubs), tuple(sorted(entries.items())), shape.lines, shape.holds)
+    places = tuple(sorted(entries.items()))
+    return RegionCode(bytes(code), tuple(stubs), places, shape.lines, Flow(shape).holds())
 
 
 def _lay_out(elf: ELFFile) -> tuple[bytearray, dict[int, int]]:

@@ -88,11 +88,6 @@ class Shape:
         return found
 
     @property
-    def holds(self) -> int:
-        """A bit for each 2 bytes of the page where an instruction of the region begins."""
-        return sum(1 << (site.offset >> 1) for block in self.blocks.values() for site in block.sites)
-
-    @property
     def returns(self) -> tuple[int, ...]:
         """Where calls inside the region come back to, as far as that is in the region."""
         ends = {b.last.end for b in self.blocks.values() if b.last is not None and b.last.links}

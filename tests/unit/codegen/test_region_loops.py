@@ -73,3 +73,12 @@ def test_a_loop_is_entered_where_it_is_jumped_back_to_only() -> None:
     assert flow_of(NESTED, 8, 12).shape.entries == (0, 4)
     away = "loop: addi x5, x5, 1; jal x1, 8192; addi x6, x6, 1; bne x5, x6, loop; ecall"
     assert flow_of(away, 0, 8).shape.entries == (0, 8)  # where a call comes back to remains
+
+
+def test_a_region_holds_its_loops_and_entries_only() -> None:
+    """The end of a loop that did not fit may run elsewhere for ever: it is to be compiled once it is hot."""
+    loop = flow_of(NESTED, 0)
+    assert loop.holds() == sum(1 << (at >> 1) for at in (0, 4, 8, 12, 16, 20))
+    page = assemble(NESTED).ljust(4096, b"\0")
+    cut = Flow(with_loop_entries(shape_of(page, (0,), limit=3)))
+    assert cut.holds() == 1
