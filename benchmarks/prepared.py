@@ -5,8 +5,8 @@
 
 The first start makes the snapshot and is not counted. Measured are whole processes, from before they are
 started to after their end: `inn run -- true`; then the same in stages, each to the moment when it is done;
-then a process without the command line, from its start to the first byte of a command's output in a guest that it
-has restored. Modules are compiled to bytecode, as an installed package is.
+then a process without the command line, from its start to the first byte of a command's output in a guest
+that it has restored. Modules are compiled to bytecode, as an installed package is.
 """
 
 from __future__ import annotations
