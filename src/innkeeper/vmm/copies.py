@@ -7,6 +7,7 @@ Both wait for the machine to come to rest, so they are called by threads that do
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -86,6 +87,7 @@ class Copies:
         if not 0 < len(configs) <= FORK_LIMIT:
             raise ConfigError(f"{len(configs)} forks at once cannot be had", f"ask for 1 to {FORK_LIMIT}")
         guest.disks.require_copyable()
+        _load_what_children_need(configs)
         for config in configs:
             _require_same_shape(guest.config, config)
         begin_ns = guest.clock.now_ns()
@@ -114,6 +116,13 @@ class Copies:
                 if os.waitpid(pid, os.WNOHANG)[0] == 0:
                     continue
             self._children.discard(pid)
+
+
+def _load_what_children_need(configs: Sequence[VmmConfig]) -> None:
+    """Modules that are loaded before a fork are shared by all; each child that loads them has its own copy."""
+    if any(network == "user" for config in configs for network in config.networks or ("user",)):
+        importlib.import_module("innkeeper.network.nat")
+    importlib.import_module("innkeeper.vmm.readdress")
 
 
 def _require_same_shape(here: VmmConfig, other: VmmConfig) -> None:
