@@ -119,7 +119,7 @@ class Copies:
 
 
 def _load_what_children_need(configs: Sequence[VmmConfig]) -> None:
-    """Modules that are loaded before a fork are shared by all; each child that loads them has its own copy."""
+    """Modules that are loaded before a fork are shared; each child that loads them has its own copy."""
     if any(network == "user" for config in configs for network in config.networks or ("user",)):
         importlib.import_module("innkeeper.network.nat")
     importlib.import_module("innkeeper.vmm.readdress")
