@@ -18,8 +18,6 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from filelock import FileLock
-
 MAGIC = b"innkeeper-engine-1\n"
 OTHERS_KEPT = 4
 """Artifacts of other versions that stay, the most recently used ones: who changes between versions does not
@@ -117,6 +115,9 @@ def load(path: Path) -> Artifact | None:
 
 def _lock(folder: Path) -> AbstractContextManager[object]:
     """A lock against other processes; none where the folder or its file system cannot have one."""
+    # Most who look for an artifact find it.
+    from filelock import FileLock
+
     lock = FileLock(folder / "build.lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
