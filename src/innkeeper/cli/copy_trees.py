@@ -125,7 +125,7 @@ def get_tree(vm: Vm, source: str, target: Path, copied: Copied, progress: Progre
     with _tar(vm, "-C", folder, "-cf", "-", f"./{name}") as pipe:
         try:
             with tarfile.open(mode="r|", fileobj=cast(IO[bytes], pipe)) as archive:
-                tree = _Tree(target, [part for part in ("./" + name).split("/") if part not in ("", ".")])
+                tree = Tree(target, [part for part in ("./" + name).split("/") if part not in ("", ".")])
                 for member in archive:
                     tree.take(archive, member)
                     if member.isfile():
@@ -143,7 +143,7 @@ def get_tree(vm: Vm, source: str, target: Path, copied: Copied, progress: Progre
         say(f"left out {tree.left_out} devices, sockets and pipes")
 
 
-class _Tree:
+class Tree:
     """The members of an archive below `target`; `top`: what their names begin with."""
 
     def __init__(self, target: Path, top: list[str]) -> None:
@@ -156,6 +156,8 @@ class _Tree:
         """Write one. Links and the folders' permissions wait until the end."""
         path = self._place(member.name)
         if member.isdir():
+            if path.is_symlink():
+                raise ConfigError(f"{path} is a symbolic link here", "remove it first")
             path.mkdir(mode=0o700, exist_ok=True)
             self._folders.append((path, member))
         elif member.issym():
