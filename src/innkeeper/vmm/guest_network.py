@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
@@ -55,7 +56,10 @@ class GuestCards:
 
     def kernel_words(self) -> str:
         """What the kernel's command line says of the addresses."""
-        return self._network.kernel_words()
+        plugged = self._plugged_numbers()
+        return re.sub(
+            r"=eth(\d+),", lambda found: f"=eth{plugged[int(found[1])]},", self._network.kernel_words()
+        )
 
     def become(self, config: VmmConfig, loop: IoLoop) -> None:
         """In a forked child: other backends; what was open to the world belongs to the parent."""
@@ -74,7 +78,7 @@ class GuestCards:
 
     def new_addresses(self) -> list[NewAddress]:
         """What a guest that is a copy does not have yet; the first card's MAC address the agent sets."""
-        plugged = [number for number, adapter in enumerate(self._adapters) if adapter.network != "none"]
+        plugged = self._plugged_numbers()
         places = {plugged[index]: place for index, place in self._network.private_addresses().items()}
         result = []
         for number, adapter in enumerate(self._adapters):
@@ -83,6 +87,10 @@ class GuestCards:
             if mac or address:
                 result.append(NewAddress(f"eth{number}", mac, address, netmask))
         return result
+
+    def _plugged_numbers(self) -> list[int]:
+        """The cards of the adapters that the network knows: it is not told of those on nothing."""
+        return [number for number, adapter in enumerate(self._adapters) if adapter.network != "none"]
 
     # While it runs.
 
