@@ -33,7 +33,7 @@ def after(owner, method, name):
         done(name)
         return result
     setattr(owner, method, outer)
-import innkeeper.cli.app
+import innkeeper.cli, innkeeper.cli.app
 done("modules of the command line")
 from innkeeper.cli.parts import Parts
 from innkeeper.cli.progress import ProgressDisplay
@@ -52,7 +52,8 @@ def make_machine(options, progress):
     after(CommandGuest, "on_end", "command")
     from innkeeper.cli.parts import make_machine
     return make_machine(options, progress)
-status = innkeeper.cli.app.invoke(["run", "--", "true"], Parts(machine=make_machine))
+sys.argv = ["inn", "run", "--", "true"]
+status = innkeeper.cli.main(None, Parts(machine=make_machine))
 done("end of the machine")
 import json
 print(json.dumps([status, stages]))
