@@ -80,7 +80,7 @@ def _start(
 def _stop(
     context: typer.Context,
     vm: VmNames,
-    force: Annotated[bool, typer.Option("--force", help="As by pulling the plug.")] = False,
+    force: Annotated[bool, typer.Option("--force", "-f", help="As by pulling the plug.")] = False,
     timeout: Timeout = "30",
 ) -> Action:
     """Ask guests to power off; end them after a time."""
@@ -96,7 +96,7 @@ def _stop(
 def _restart(
     context: typer.Context,
     vm: VmNames,
-    force: Annotated[bool, typer.Option("--force", help="As by pulling the plug.")] = False,
+    force: Annotated[bool, typer.Option("--force", "-f", help="As by pulling the plug.")] = False,
     timeout: Timeout = "30",
 ) -> Action:
     """Stop VMs and start them again."""
@@ -126,7 +126,7 @@ def _resume(context: typer.Context, vm: VmNames) -> Action:
 def _rm(
     context: typer.Context,
     vm: VmNames,
-    force: Annotated[bool, typer.Option("--force", help="Also those that run.")] = False,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Also those that run.")] = False,
 ) -> Action:
     """Remove VMs with their own disks."""
     from innkeeper.cli import vms

@@ -83,7 +83,7 @@ class Flow:
     def holds(self) -> int:
         """A bit for each 2 bytes of the page where an instruction begins that is done here from now on.
 
-        Those are the ones in loops, which the baseline tier comes to where they begin, and at entries. To others
+        Those are the ones in loops, which the baseline tier comes to where they begin, and entries. To others
         it may come by ways that do not lead through here.
         """
         inside = [site.offset for at in self.looping() for site in self.shape.blocks[at].sites]

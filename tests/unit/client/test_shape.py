@@ -19,7 +19,7 @@ DOCUMENT = make_app(None, lambda: None).openapi()
 SAMPLES: dict[str, Any] = {
     "labels": ["a=b"], "request": None, "wait_s": 1.0, "vm": "v/m", "force": True, "state": "ready",
     "timeout_s": 1.0, "source": "vmm", "tail_bytes": 5, "follow": True, "snapshot": "s", "operation": "o",
-    "after": 1, "limit": 2, "name": "n", "path": "/p", "path": "/p",
+    "after": 1, "limit": 2, "name": "n", "path": "/p",
 }  # fmt: skip
 REQUESTS = {
     "create_vm": models.VmCreate(), "update_vm": models.VmUpdate(), "stop_vm": models.VmStop(),
