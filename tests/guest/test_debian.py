@@ -63,26 +63,21 @@ def test_userland_works_and_power_off_leaves_a_clean_file_system(
 
 
 def test_packages_are_installed_through_the_user_network(debian: images.BootFiles) -> None:
-    """From the mirror that the host uses; only the release, as updates may be in the middle of a sync."""
+    """From the archive that the image was built from, which is what the guest's apt knows."""
     mirror = mirrors(os.environ, Path("/etc/apt"))[0]
     if not _is_reachable(mirror):
-        pytest.skip(f"the mirror {mirror} cannot be reached from here")
-    script = f"""
-        echo 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {mirror} trixie main' \
-            >/etc/apt/sources.list
-        rm /etc/apt/sources.list.d/*
+        pytest.skip("Debian's mirror cannot be reached from here")
+    script = """
         (apt-get update && apt-get install -y --no-install-recommends jq) >&2 &&
-        echo '{{"a":1}}' | jq .a
+        echo '{"a":1}' | jq .a
     """
     result = machine(image="debian", memory_bytes=1 << 30).run(script)
     log = result.stderr.decode()
-    if "Mirror sync in progress" in log:
-        pytest.skip(f"the mirror {mirror} does not agree with its own index")
-    assert result.returncode == 0 and result.stdout.endswith(b"1\n"), log[-2000:]
+    assert result.returncode == 0 and result.stdout == b"1\n", log[-2000:]
 
 
 def _is_reachable(mirror: str) -> bool:
     try:
-        return httpx.get(f"{mirror}/dists/trixie/InRelease", timeout=20).is_success
+        return httpx.get(f"{mirror}/dists/stable/InRelease", timeout=20).is_success
     except httpx.HTTPError:
         return False

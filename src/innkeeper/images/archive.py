@@ -21,14 +21,15 @@ class Archive:
     """One suite of one mirror, for one architecture.
 
     Its release is verified; indices are loaded when they are first asked for. Obtain with `open_archive`.
+    `mirror` is its address, `suite` the name by which the mirror has it whole.
     """
 
     def __init__(
         self, downloads: Downloads, mirror: str, suite: str, release: Release, architecture: str
     ) -> None:
         self._downloads = downloads
-        self._mirror = mirror
-        self._suite = suite
+        self.mirror = mirror
+        self.suite = suite
         self._architecture = architecture
         self._indices: dict[str, PackageIndex] = {}
         self.release = release
@@ -41,7 +42,7 @@ class Archive:
 
     def _load_index(self, component: str) -> PackageIndex:
         folder = f"{component}/binary-{self._architecture}"
-        base = f"{self._mirror}/dists/{self._suite}/{folder}"
+        base = f"{self.mirror}/dists/{self.suite}/{folder}"
         failure: HostError | None = None
         for suffix in (".xz", ".gz"):
             listed = self.release.listed.get(f"{folder}/Packages{suffix}")
@@ -57,7 +58,7 @@ class Archive:
                 except (NotOnMirror, DigestMismatch) as error:
                     failure = error
         raise failure or NotOnMirror(
-            f"{self._mirror} has no {folder} in {self._suite}",
+            f"{self.mirror} has no {folder} in {self.suite}",
             "set INNKEEPER_MIRROR to a mirror that carries riscv64",
         )
 
@@ -69,7 +70,7 @@ class Archive:
     def fetch(self, title: str, packages: Sequence[Package]) -> list[Path]:
         """Have the files of `packages` in the cache, verified. Raises HostError as `Downloads.files`."""
         return self._downloads.files(
-            title, [Wanted(f"{self._mirror}/{item.path}", item.sha256, item.size_bytes) for item in packages]
+            title, [Wanted(f"{self.mirror}/{item.path}", item.sha256, item.size_bytes) for item in packages]
         )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from innkeeper.errors import HostError
+from innkeeper.host.clock import HostClock
 from innkeeper.images.archive import Archive, open_archive
 from innkeeper.images.built import DISK_FILE, INITRD_FILE, KERNEL_FILE, BaseFiles, root_settings
 from innkeeper.images.cache import replacing, storing, write_file
@@ -23,6 +24,7 @@ from innkeeper.images.release import debian_keyring
 from innkeeper.images.resolver import find, resolve
 from innkeeper.images.rootfs import write_root
 from innkeeper.images.runner import GuestDisk, GuestJob, GuestRunner
+from innkeeper.images.sources import apt_sources
 
 _BUILD_STEPS = 6
 _OUTPUT_KEPT_BYTES = 2000
@@ -79,13 +81,15 @@ class Builder:
         tools = [
             path for path, package in zip(paths, packages, strict=True) if package.name in builder_packages()
         ]
+        sources = apt_sources(self.downloads, archive, definition.archive, HostClock())
         tar_path, disk_path = folder / "root.tar", folder / "root.building"
         try:
             with (
                 reporting(self.progress, "unpack packages", len(paths), "steps") as task,
                 replacing(tar_path) as stream,
             ):
-                write_root(stream, paths, contents.left_out, root_settings(definition, contents), task)
+                settings = root_settings(contents, sources)
+                write_root(stream, paths, contents.left_out, settings, task)
                 stream.write(bytes(-stream.tell() % 512))
             with storing(folder), disk_path.open("wb") as disk:
                 disk.truncate(contents.disk_bytes)

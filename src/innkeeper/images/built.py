@@ -11,8 +11,7 @@ from pathlib import Path
 
 from innkeeper.errors import ConfigError
 from innkeeper.images.cache import storing
-from innkeeper.images.definition import DiskContents, ImageDefinition
-from innkeeper.images.mirror import PUBLIC_MIRROR
+from innkeeper.images.definition import DiskContents
 from innkeeper.images.runner import GuestRunner
 
 KERNEL_FILE = "Image"
@@ -29,18 +28,11 @@ class BaseFiles:
     append: str
 
 
-def root_settings(definition: ImageDefinition, contents: DiskContents) -> dict[str, str]:
-    """Text files of the root that no package ships: path to contents."""
-    codename = definition.archive.codename
+def root_settings(contents: DiskContents, apt_sources: str) -> dict[str, str]:
+    """Text files of the root that no package ships: path to contents. `apt_sources`: see `sources`."""
     excludes = "".join(
         f"path-{'include' if pattern.startswith('!') else 'exclude'} {pattern.removeprefix('!')}\n"
         for pattern in contents.left_out
-    )
-    sources = (
-        f"Types: deb\nURIs: {PUBLIC_MIRROR}\nSuites: {codename} {codename}-updates\nComponents: main\n"
-        "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n\n"
-        f"Types: deb\nURIs: http://security.debian.org/debian-security\nSuites: {codename}-security\n"
-        "Components: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"
     )
     autologin = (
         "[Service]\nExecStart=\nExecStart=-/sbin/agetty --autologin root --noclear --keep-baud %I $TERM\n"
@@ -49,7 +41,7 @@ def root_settings(definition: ImageDefinition, contents: DiskContents) -> dict[s
         "etc/hostname": "innkeeper\n",
         "etc/hosts": "127.0.0.1 localhost innkeeper\n::1 localhost ip6-localhost ip6-loopback\n",
         "etc/fstab": "/dev/vda / ext4 noatime 0 1\n",
-        "etc/apt/sources.list.d/debian.sources": sources,
+        "etc/apt/sources.list.d/debian.sources": apt_sources,
         "etc/apt/apt.conf.d/90innkeeper": 'Acquire::Languages "none";\nAPT::Install-Recommends "false";\n',
         "etc/dpkg/dpkg.cfg.d/innkeeper": excludes,
         "etc/systemd/system/serial-getty@.service.d/autologin.conf": autologin,

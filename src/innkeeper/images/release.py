@@ -33,6 +33,8 @@ class Release:
     version: str
     date: str
     listed: dict[str, Listed]
+    valid_until: str = ""
+    """Empty: for ever."""
 
 
 def debian_keyring() -> list[Cert]:
@@ -58,9 +60,25 @@ def verify_release(signed: bytes, keyring: list[Cert], source: str) -> Release:
         ) from error
     if not verified.valid_sigs or verified.bytes is None:
         raise HostError(f"{source} carries no valid signature", "set INNKEEPER_MIRROR to another mirror")
-    fields = parse_paragraph(verified.bytes.decode("utf-8", "replace"))
+    return _parse(verified.bytes.decode("utf-8", "replace"))
+
+
+def unverified_release(signed: bytes) -> Release:
+    """What an InRelease file says, without asking who signed it: to see whether an archive is in order."""
+    text = signed.decode("utf-8", "replace").partition("-----BEGIN PGP SIGNATURE")[0]
+    return _parse(text.partition("\n\n")[2])
+
+
+def _parse(text: str) -> Release:
+    fields = parse_paragraph(text)
     listed = {
         path: Listed(digest, int(size))
         for digest, size, path in _DIGEST_LINE.findall(fields.get("sha256", ""))
     }
-    return Release(fields.get("codename", ""), fields.get("version", ""), fields.get("date", ""), listed)
+    return Release(
+        fields.get("codename", ""),
+        fields.get("version", ""),
+        fields.get("date", ""),
+        listed,
+        fields.get("valid-until", ""),
+    )

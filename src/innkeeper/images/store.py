@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _MANIFEST = "manifest.json"
 _BUILT_BY = {
     "initramfs": ("initramfs.py", "kernel.py", "cpio.py", "guest/init", "guest/session"),
-    "disk": ("rootfs.py", "dpkg.py", "guest/build-disk"),
+    "disk": ("rootfs.py", "dpkg.py", "sources.py", "guest/build-disk"),
 }
 
 
@@ -68,7 +68,7 @@ def _folder(name: str) -> Path:
 
 def _source_digest(image: ImageDefinition) -> str:
     """Digest of what decides how an image is built: a change of any of it makes it be built again."""
-    settings = root_settings(image, image.disk) if image.disk is not None else {}
+    settings = root_settings(image.disk, "") if image.disk is not None else {}
     decisive = {key: value for key, value in asdict(image).items() if key != "memory_min_bytes"}
     digest = hashlib.sha256(json.dumps([decisive, settings], sort_keys=True).encode())
     package = files("innkeeper.images")
