@@ -107,6 +107,7 @@ class UserNet:
                 statistics.dropped["short frame"] += 1
             else:
                 self._input.take(memoryview(data), frame)
+        self._udp.finish_batch()
         self._tcp.finish_batch()
 
     def receive_ready(self) -> None:

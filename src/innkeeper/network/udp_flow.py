@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from innkeeper.network.udp_table import UdpTable
 
 _READS_MAX = 32
+_TRAIN_DATAGRAMS_MAX = 64
+"""Of one size, which the host's kernel takes in one call. Source: linux/udp.h UDP_MAX_SEGMENTS."""
+_TRAIN_BYTES_MAX = 65_000
 _DATAGRAM_BYTES_MAX = 65535
 # linux/udp.h and linux/in.h; not in Python's socket module.
 _SOL_UDP, _UDP_SEGMENT = 17, 103
@@ -59,16 +62,60 @@ class UdpFlow:
         """Datagrams have gone both ways."""
         self._reading = False
         self._dont_fragment: bool | None = None
+        self._train: list[memoryview] = []
+        self._train_dont_fragment = False
 
     def open(self) -> None:
         """Begin to listen for answers."""
         self._want_read(self._peer is None)
 
     def send_to_host(self, payload: memoryview, segment_bytes: int, dont_fragment: bool) -> None:
-        """A datagram of the guest, or several of `segment_bytes` each."""
+        """A datagram of the guest, or several of `segment_bytes` each.
+
+        Datagrams of one size wait, for no longer than the device's batch, and go in one call of the host.
+        """
         self.used_ns = self._table.loop.clock.now_ns()
         if self._peer is not None:
             self.answered = True
+        train = self._train
+        if train and not (
+            len(payload) == len(train[0])
+            and not segment_bytes
+            and dont_fragment is self._train_dont_fragment
+            and len(train) < min(_TRAIN_DATAGRAMS_MAX, _TRAIN_BYTES_MAX // len(payload))
+        ):
+            self.flush()
+        if segment_bytes or self._peer is not None or not payload:
+            self._send_reporting(payload, segment_bytes, dont_fragment)
+            return
+        if not train:
+            self._train_dont_fragment = dont_fragment
+            self._table.trains.append(self)
+        train.append(payload)
+
+    def flush(self) -> None:
+        """Send what waits."""
+        train, dont_fragment = self._train, self._train_dont_fragment
+        if len(train) > 1:
+            try:
+                self._choose_fragmenting(dont_fragment)
+                size = _SEGMENT.pack(len(train[0]))
+                self._host.sendmsg(train, [(_SOL_UDP, _UDP_SEGMENT, size)])
+                train.clear()
+                return
+            except BlockingIOError:
+                self._table.statistics.dropped["the host's UDP buffer is full"] += len(train)
+                train.clear()
+                return
+            except OSError as error:
+                # An earlier datagram's error, too large for the path, or a kernel that cannot: one by one.
+                if error.errno in UNREACHABLE:
+                    self._failed(error)
+        for payload in train:
+            self._send_reporting(payload, 0, dont_fragment)
+        train.clear()
+
+    def _send_reporting(self, payload: memoryview, segment_bytes: int, dont_fragment: bool) -> None:
         for last_try in (False, True):
             try:
                 self._send(payload, segment_bytes, dont_fragment)
@@ -82,11 +129,14 @@ class UdpFlow:
                 if last_try or error.errno != errno.ECONNREFUSED:
                     return
 
-    def _send(self, payload: memoryview, segment_bytes: int, dont_fragment: bool) -> None:
+    def _choose_fragmenting(self, dont_fragment: bool) -> None:
         if len(self._guest) == 4 and self._peer is None and self._dont_fragment is not dont_fragment:
             self._dont_fragment = dont_fragment
             mode = _IP_PMTUDISC_DO if dont_fragment else _IP_PMTUDISC_DONT
             self._host.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, mode)
+
+    def _send(self, payload: memoryview, segment_bytes: int, dont_fragment: bool) -> None:
+        self._choose_fragmenting(dont_fragment)
         if self._peer is not None:
             step_bytes = segment_bytes or max(1, len(payload))
             for start in range(0, max(1, len(payload)), step_bytes):
@@ -119,6 +169,7 @@ class UdpFlow:
 
     def close(self) -> None:
         """Give up the socket, unless it is a forward's."""
+        self.flush()
         self._want_read(False)
         self._table.link.forget(self)
         if self._peer is None:

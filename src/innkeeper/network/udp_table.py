@@ -53,6 +53,8 @@ class UdpTable:
         self.errors = Errors(link, subnet)
         self.download = download
         self.flows: OrderedDict[bytes, UdpFlow] = OrderedDict()
+        self.trains: list[UdpFlow] = []
+        """Those with datagrams that wait for the end of the device's batch."""
         self._forwarded: dict[tuple[int, tuple[str, int]], UdpFlow] = {}
         """Those of forwards, by the forward's socket and the client."""
         self._subnet, self._egress, self._dns, self._upload = subnet, egress, dns, upload
@@ -97,6 +99,12 @@ class UdpTable:
             flow = self._open(key, source, target, port, bytes(payload[:8]))
         if flow is not None:
             flow.send_to_host(data, segment_bytes, dont_fragment)
+
+    def finish_batch(self) -> None:
+        """Send what waits: the guest's buffers are only ours until now."""
+        for flow in self.trains:
+            flow.flush()
+        self.trains.clear()
 
     def from_forward(
         self,

@@ -84,6 +84,39 @@ def test_super_datagrams_are_cut(guest: Guest, server: UdpServer) -> None:
     assert [server.socket.recv(2000) for _ in range(3)] == [b"a" * 500, b"b" * 500, b"c" * 20]
 
 
+def test_a_batch_of_datagrams_arrives_in_order_each_by_itself(guest: Guest, server: UdpServer) -> None:
+    other = UdpServer()
+    sizes = [100] * 70 + [7, 0, 0, 1400, 1400, 1400, 8, 1400]
+    sent = [bytes([number]) * size for number, size in enumerate(sizes)]
+    batch = [udp(GUEST, 5000, GATEWAY, server.port, data) for data in sent]
+    batch[40:40] = [udp(GUEST, 5000, GATEWAY, other.port, data) for data in (b"one", b"two", b"three")]
+    guest.send(*batch)
+    assert [server.socket.recv(2000) for _ in sent] == sent
+    assert [other.socket.recv(2000) for _ in range(3)] == [b"one", b"two", b"three"]
+    other.socket.close()
+
+
+def test_datagrams_that_the_path_does_not_take_in_one_call_go_one_by_one(
+    guest: Guest, server: UdpServer
+) -> None:
+    """A path of the host with a small MTU refuses segments of a larger size."""
+    guest.send(udp(GUEST, 5000, GATEWAY, server.port, b"open"))
+    (flow,) = guest.net._udp.flows.values()
+    assert server.socket.recv(2000) == b"open"
+    flow._host.setsockopt(socket.SOL_SOCKET, 11, 1)  # SO_NO_CHECK, with which the kernel refuses to segment
+    guest.send(*(udp(GUEST, 5000, GATEWAY, server.port, bytes([number]) * 900) for number in range(10)))
+    assert [server.socket.recv(2000)[0] for _ in range(10)] == list(range(10))
+
+
+def test_a_closed_port_is_told_in_the_middle_of_a_batch(guest: Guest, server: UdpServer) -> None:
+    guest.send(udp(GUEST, 5000, GATEWAY, server.port, b"open"))
+    server.socket.close()
+    for _ in range(2):
+        guest.send(*(udp(GUEST, 5000, GATEWAY, server.port, b"ping") for _ in range(5)))
+    seen = guest.wait()
+    assert seen and all((each.protocol, each.payload[:2]) == (1, b"\x03\x03") for each in seen)
+
+
 def test_fragments_of_the_guest_are_joined(guest: Guest, server: UdpServer) -> None:
     whole = udp(GUEST, 5000, GATEWAY, server.port, bytes(range(250)) * 10)[34:]
     for start in range(0, len(whole), 800):
