@@ -6,8 +6,8 @@
 A guest reads streams from the host: alone, while another VM computes, and while another VM scans and floods
 with all it has: datagrams from 8 processes, echo requests, and connections to ports and hosts without an end.
 Two busy VMs share the host's cores in any case, so what counts is the last beside the second: a flood must
-cost the neighbour no more than any other work of the same VM would. Also said is what the flooding VMM takes of
-memory. It needs the cross compiler of tests/oracle/install.
+cost the neighbour no more than any other work of the same VM would. Also said is what the flooding VMM takes
+of memory. It needs the cross compiler of tests/oracle/install.
 """
 
 from __future__ import annotations

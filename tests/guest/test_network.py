@@ -18,7 +18,8 @@ from innkeeper.network.policy import Policy
 from tests.guest.machines import machine
 
 pytestmark = pytest.mark.guest
-STREAM_BYTES = 64 << 20
+STREAM_BYTES = int(os.environ.get("INNKEEPER_STREAM_MIB", "64")) << 20
+"""1024 for the long form, which takes the guest 3 GiB of memory."""
 HOST = "10.0.2.2"
 """The host's loopback, as the guest sees it."""
 
@@ -93,7 +94,9 @@ def test_streams_pings_refusals_and_addresses(giving: Peer, taking: Peer) -> Non
     """
     told: list[str] = []
     allowed = [f"host:{port}" for port in (giving.port, taking.port, closed)]
-    guest = machine(policy=Policy.parse(allow=[*allowed, "icmp:host"]), on_warning=told.append)
+    memory_bytes = max(512 << 20, 3 * STREAM_BYTES)
+    policy = Policy.parse(allow=[*allowed, "icmp:host"])
+    guest = machine(policy=policy, on_warning=told.append, memory_bytes=memory_bytes)
     result = guest.run(script)
     lines = result.stdout.decode().splitlines()
     assert giving._data is not None
