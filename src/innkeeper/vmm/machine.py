@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -276,8 +277,7 @@ class Machine:
             yield self._on_warning or told.append
         finally:
             for message in told:
-                # Seen from who called `run` or `run_console`, behind contextlib's own function.
-                warnings.warn(message, RuntimeWarning, stacklevel=4)
+                warnings.warn(message, RuntimeWarning, stacklevel=_level_of_caller())
 
     def _engine_factory(self) -> EngineFactory:
         return choose_engine(self._engine, self._progress)
@@ -305,3 +305,11 @@ class Machine:
             )
         progress = CallbackProgress(self._progress) if self._progress else images.SILENT
         return images.ensure(self._image, progress, GuestJobRunner(self._engine, self._progress))
+
+
+def _level_of_caller() -> int:
+    """The `stacklevel` of a warning about who called this package, also by way of contextlib."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith(("innkeeper.", "contextlib")):
+        frame, level = frame.f_back, level + 1
+    return level

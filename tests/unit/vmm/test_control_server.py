@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import socket
 import threading
 from collections.abc import Iterator
@@ -178,7 +179,10 @@ def test_events_go_to_those_who_listen(server: Server) -> None:
 
 def test_a_client_that_reads_nothing_is_dropped(server: Server) -> None:
     with server.connect() as client:
+        hung_up = select.poll()
+        hung_up.register(client, select.POLLRDHUP)
         client.sendall(encode_request(1, "flood", {}))
+        assert hung_up.poll(1000 * WAIT_S)
         size = 0
         with contextlib.suppress(ConnectionResetError):
             while data := client.recv(1 << 20):
