@@ -148,6 +148,7 @@ class Connection:
         self.is_open = False
         self._loop.remove_reader(self._fd)
         self._loop.remove_writer(self._fd)
+        self._reading = self._writing = False  # the number may be another's soon
         self._socket.close()
         self._output.clear()
         stream, self._stream = self._stream, None

@@ -65,8 +65,8 @@ class Server:
         if request.method == "echo":
             connection.answer(request.id, dict(request.params))
         elif request.method == "stream":
+            self.streams.append(EchoStream(connection))  # first: who has the answer looks for it
             connection.answer(request.id, {})
-            self.streams.append(EchoStream(connection))
             connection.begin_stream(self.streams[-1])
         elif request.method == "events":
             connection.answer(request.id, {})
@@ -146,6 +146,22 @@ def test_a_held_stream_goes_on_in_order(server: Server) -> None:
         with server.lock:
             connection.go_on()
         assert [file.read(6)[5] for _ in range(50)] == list(range(50))
+
+
+def test_a_connection_that_has_ended_holds_up_no_other(server: Server) -> None:
+    """The next one may have its descriptor."""
+    with server.connect() as client:
+        client.sendall(encode_request(1, "stream", {}))
+        client.makefile("rb").readline()
+        ended = server.streams[-1]
+    assert ended.gone.wait(WAIT_S)
+    with server.connect() as client:
+        client.sendall(encode_request(1, "echo", {"number": 1}))
+        assert answers(client, 1) == [{"id": 1, "result": {"number": 1}}]
+        with server.lock:
+            ended.connection.hold()
+        client.sendall(encode_request(2, "echo", {"number": 2}))
+        assert answers(client, 1) == [{"id": 2, "result": {"number": 2}}]
 
 
 @pytest.mark.parametrize(
