@@ -31,7 +31,7 @@ Egress = Annotated[
 Allow = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="DESTINATION", help="Let the guest reach this: host:8080, *.debian.org, 10.1.0.0/16."
+        metavar="DESTINATION", help="Let the guest reach this: host:8080, *.example.org, 10.1.0.0/16."
     ),
 ]
 Deny = Annotated[

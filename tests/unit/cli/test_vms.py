@@ -65,7 +65,7 @@ def test_networks_of_vms(inn: Shell) -> None:
         "--egress",
         "list",
         "--allow",
-        "*.debian.org",
+        "*.example.org",
         "--net",
         "user",
     )
