@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,23 +16,12 @@ import innkeeper
 from innkeeper.api.places import Places
 from innkeeper.client.sync import Client, Vm
 from innkeeper.host.processes import process_start_ticks
-from tests.unit.hypervisor.conftest import temporary_places
 
 pytestmark = pytest.mark.guest
 ROOT = Path(__file__).parents[2]
 INN = (sys.executable, "-c", "import sys; from innkeeper.cli import main; sys.exit(main())")
 IDENTITY = "hostname; cat /etc/machine-id /sys/class/net/eth0/address; head -c 16 /dev/urandom | sha256sum"
 READY_S = 120
-
-
-@pytest.fixture(scope="module")
-def places() -> Iterator[Places]:
-    """Folders of a hypervisor that `innkeeper.connect` and `inn` find."""
-    with temporary_places() as places, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("INNKEEPER_RUNTIME", str(places.runtime))
-        patch.setenv("INNKEEPER_STATE", str(places.state))
-        yield places
-        innkeeper.connect().stop_hypervisor()
 
 
 @pytest.fixture(scope="module")

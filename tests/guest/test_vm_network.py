@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,22 +16,11 @@ from innkeeper.api.places import Places
 from innkeeper.client.sync import Client, Vm
 from innkeeper.errors import ConfigError
 from innkeeper.vmm.network import private_networks
-from tests.unit.hypervisor.conftest import temporary_places
 
 pytestmark = pytest.mark.guest
 INN = (sys.executable, "-c", "import sys; from innkeeper.cli import main; sys.exit(main())")
 READY_S = 120
 BIG_BYTES = 20_000_001
-
-
-@pytest.fixture(scope="module")
-def places() -> Iterator[Places]:
-    """Folders of a hypervisor that `innkeeper.connect` and `inn` find."""
-    with temporary_places() as places, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("INNKEEPER_RUNTIME", str(places.runtime))
-        patch.setenv("INNKEEPER_STATE", str(places.state))
-        yield places
-        innkeeper.connect().stop_hypervisor()
 
 
 @pytest.fixture(scope="module")

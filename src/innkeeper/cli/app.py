@@ -21,6 +21,7 @@ from innkeeper.cli import (
 )
 from innkeeper.cli.call import Action, Call, Json
 from innkeeper.cli.failures import STATUS_ERROR, STATUS_INTERRUPTED, exit_status, say
+from innkeeper.cli.machine_options import Append, Cpus, Disk, Engine, Firmware, Initrd, Kernel, Memory
 from innkeeper.cli.network_options import Allow, Capture, Deny, Egress, Name, Net, Publish
 from innkeeper.cli.parts import GuestOptions, Parts
 from innkeeper.errors import ConfigError
@@ -97,19 +98,14 @@ def _options(
 def _run(
     context: typer.Context,
     image: Annotated[str | None, typer.Argument(metavar="IMAGE", help=IMAGE_HELP)] = None,
-    cpus: Annotated[str, typer.Option(metavar="N", help="Harts, 1 to 8.")] = "1",
-    memory: Annotated[str, typer.Option(metavar="SIZE", help="RAM: 512M, 2G, 1.5GiB.")] = "512M",
-    disk: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FILE[,ro]", help="A raw disk; ,ro makes it read-only. May be repeated."),
-    ] = None,
-    kernel: Annotated[Path | None, typer.Option(metavar="FILE", help="Boot this kernel instead.")] = None,
-    initrd: Annotated[Path | None, typer.Option(metavar="FILE", help="Its initial RAM disk.")] = None,
-    append: Annotated[str, typer.Option(metavar="TEXT", help="Added to the kernel's command line.")] = "",
-    firmware: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Start this firmware in M-mode, such as OpenSBI.")
-    ] = None,
-    engine: Annotated[str, typer.Option(metavar="NAME", help="auto, jit or reference.")] = "auto",
+    cpus: Cpus = "1",
+    memory: Memory = "512M",
+    disk: Disk = None,
+    kernel: Kernel = None,
+    initrd: Initrd = None,
+    append: Append = "",
+    firmware: Firmware = None,
+    engine: Engine = "auto",
     net: Net = None,
     name: Name = "",
     publish: Publish = None,

@@ -10,6 +10,7 @@ import typer
 
 from innkeeper.cli.call import Action, Json
 from innkeeper.cli.commands_vms import Labels, NewName, parse_number
+from innkeeper.cli.machine_options import Append, Cpus, Disk, Engine, Firmware, Initrd, Kernel, Memory
 from innkeeper.cli.network_options import Allow, Deny, Egress, Net, Publish
 
 
@@ -33,19 +34,14 @@ def _launch(
         ),
     ] = None,
     name: NewName = None,
-    cpus: Annotated[str, typer.Option(metavar="N", help="Harts, 1 to 8.")] = "1",
-    memory: Annotated[str, typer.Option(metavar="SIZE", help="RAM: 512M, 2G, 1.5GiB.")] = "512M",
-    disk: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FILE[,ro]", help="A raw disk; ,ro makes it read-only. May be repeated."),
-    ] = None,
-    kernel: Annotated[Path | None, typer.Option(metavar="FILE", help="Boot this kernel instead.")] = None,
-    initrd: Annotated[Path | None, typer.Option(metavar="FILE", help="Its initial RAM disk.")] = None,
-    append: Annotated[str, typer.Option(metavar="TEXT", help="Added to the kernel's command line.")] = "",
-    firmware: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Start this firmware in M-mode, such as OpenSBI.")
-    ] = None,
-    engine: Annotated[str, typer.Option(metavar="NAME", help="auto, jit or reference.")] = "auto",
+    cpus: Cpus = "1",
+    memory: Memory = "512M",
+    disk: Disk = None,
+    kernel: Kernel = None,
+    initrd: Initrd = None,
+    append: Append = "",
+    firmware: Firmware = None,
+    engine: Engine = "auto",
     net: Net = None,
     publish: Publish = None,
     egress: Egress = "allow",
