@@ -15,6 +15,8 @@ INSTALLED := $(VENV)/.installed-run
 INSTALLED_DEV := $(VENV)/.installed-dev
 WORKERS ?= 2
 TESTS ?= tests
+# A run that hangs as a whole is ended with its summary, well before a build server ends it without one.
+TESTS_AT_MOST ?= 50m
 ARGS ?=
 
 .PHONY: run test lint bench clean oracles lint-style lint-types
@@ -28,7 +30,7 @@ run: $(INSTALLED)
 # last thing printed, counts everything. A file's tests stay together, on one worker.
 test: lint oracles
 	@$(BIN)/python -m pytest -q -x tests/test_tiny.py
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -r sfE $(TESTS)
+	@timeout --foreground --signal=INT --kill-after=60 $(TESTS_AT_MOST) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -r sfE $(TESTS)
 
 lint: lint-style lint-types
 	@$(BIN)/lint-imports --no-logo

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,18 @@ def _rank(path: Path) -> int:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: _rank(item.path))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Say at once which test failed, and where: a run that is stopped before its summary tells it, too.
+
+    With several workers, the process that started them hears of every test, and it alone speaks.
+    """
+    if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+        where = getattr(report.longrepr, "reprcrash", None)
+        reason = f"{where.path}:{where.lineno}: {where.message}" if where else report.longreprtext
+        test = f"{report.nodeid} ({report.when}, {report.duration:.0f} s)"
+        print(f"\nFAILED {test}: {reason[:2000]}", file=sys.stderr)
 
 
 @pytest.fixture

@@ -13,17 +13,11 @@ import pytest
 
 from innkeeper import images
 from innkeeper.images.mirror import mirrors
-from innkeeper.vmm import GuestJobRunner
 from tests.guest.machines import machine
 
 pytestmark = [pytest.mark.guest, pytest.mark.timeout(900)]
 FSCK = shutil.which("e2fsck", path="/usr/sbin:/sbin")
 SUM = "print(sum(i*i for i in range(10**6)))"
-
-
-@pytest.fixture(scope="module")
-def debian() -> images.BootFiles:
-    return images.ensure("debian", images.SILENT, GuestJobRunner())
 
 
 def test_its_own_disk_is_not_written(debian: images.BootFiles) -> None:

@@ -120,6 +120,8 @@ def test_with_its_network(snapshot: Path) -> None:
     assert "10.0.2.15" in run("ifconfig eth0; ping -c 1 -W 5 10.0.2.2")
 
 
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("debian")
 def test_an_image_with_a_disk() -> None:
     """Each start has the root disk as it was when the guest had booted."""
     debian = {"image": "debian", "cold": False, "memory_bytes": 384 << 20}

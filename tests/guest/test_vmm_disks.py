@@ -11,7 +11,7 @@ from innkeeper.api.vmm_protocol import VmDisk
 from innkeeper.errors import ConfigError
 from tests.guest.vmm import Vmm, config_of, start_vmm
 
-pytestmark = pytest.mark.guest
+pytestmark = [pytest.mark.guest, pytest.mark.timeout(900), pytest.mark.usefixtures("debian")]
 MEMORY_BYTES = 512 << 20
 
 

@@ -17,7 +17,7 @@ from innkeeper.errors import ConfigError, HostError
 from innkeeper.images.archive import Archive
 from innkeeper.images.deb import normal_path, open_member
 from innkeeper.images.definition import KernelSource
-from innkeeper.images.download import NotOnMirror
+from innkeeper.images.download import DigestMismatch, NotOnMirror
 from innkeeper.images.packages import Package, PackageIndex
 from innkeeper.images.progress import SILENT, Progress, ProgressTask, reporting
 from innkeeper.images.version import DebianVersion
@@ -212,8 +212,9 @@ def _newest_release(index: PackageIndex, pattern: str) -> tuple[str, Package] | 
 def fetch_kernel(archive: Archive, sources: Sequence[KernelSource], wanted: Sequence[str]) -> Kernel:
     """Fetch the kernel from the first of `sources` that the mirror can serve.
 
-    The installer's packages are a tenth of the full one, but partial mirrors leave them out. Raises
-    HostError of the last source if none can be had.
+    The installer's packages are a tenth of the full one, but partial mirrors leave them out, and caches of
+    mirrors have an index of them that is not the one that the release lists. Raises HostError of the last
+    source if none can be had.
     """
     failure: HostError | None = None
     for source in sources:
@@ -231,6 +232,6 @@ def fetch_kernel(archive: Archive, sources: Sequence[KernelSource], wanted: Sequ
             packages = [package, *(companion for companion in companions if companion is not None)]
             paths = archive.fetch(f"kernel {release}", packages)
             return read_kernel(release, paths, wanted, archive.progress)
-        except NotOnMirror as error:
+        except (NotOnMirror, DigestMismatch) as error:
             failure = error
     raise failure or ConfigError("the catalog names no kernel", "report it")

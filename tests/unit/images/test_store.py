@@ -88,6 +88,20 @@ def test_small_is_built_from_either_kernel_package(mirror: FakeArchive, installe
     assert ("-di_" in fetched, "linux-image" in fetched) == (installer, not installer)
 
 
+@pytest.mark.parametrize("part", ["dists/trixie/main/debian-installer/", "pool/nic-"])
+def test_installer_packages_that_are_not_the_listed_ones_give_way_to_the_full_kernel(
+    mirror: FakeArchive, part: str
+) -> None:
+    """A cache in front of a mirror may have a part that is newer or older than the release it serves."""
+    add_small(mirror)
+    mirror.publish()
+    [path] = [path for path in mirror.files if path.startswith(part)]
+    mirror.files[path] = mirror.files[path][:-1] + b"!"
+    boot = images.ensure("small", images.SILENT, FakeRunner())
+    assert boot.kernel.read_bytes() == IMAGE
+    assert any("linux-image" in path for path, _ in mirror.requests)
+
+
 def test_a_mirror_without_installer_packages_serves_the_full_kernel(mirror: FakeArchive) -> None:
     add_small(mirror)
     mirror.publish()
