@@ -15,8 +15,9 @@ INSTALLED := $(VENV)/.installed-run
 INSTALLED_DEV := $(VENV)/.installed-dev
 WORKERS ?= 2
 TESTS ?= tests
-# A run that hangs as a whole is ended with its summary, well before a build server ends it without one.
-TESTS_AT_MOST ?= 50m
+# A run that hangs as a whole is ended with its summary, well before a build server ends it without one; and it
+# ends with the first worker that dies: pytest-xdist (3.8) waits for ever for work it gives out a second time.
+TESTS_AT_MOST ?= 40m
 ARGS ?=
 
 .PHONY: run test lint bench clean oracles lint-style lint-types
@@ -30,7 +31,8 @@ run: $(INSTALLED)
 # last thing printed, counts everything. A file's tests stay together, on one worker.
 test: lint oracles
 	@$(BIN)/python -m pytest -q -x tests/test_tiny.py
-	@timeout --foreground --signal=INT --kill-after=60 $(TESTS_AT_MOST) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -r sfE $(TESTS)
+	@timeout --foreground --signal=INT --kill-after=60 $(TESTS_AT_MOST) \
+		$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0 -r sfE $(TESTS)
 
 lint: lint-style lint-types
 	@$(BIN)/lint-imports --no-logo
