@@ -3,7 +3,7 @@
 
 A store into code may hit anything, the middle of an instruction or the loop that it stands in, and is always
 followed by fence.i. So a program may do other things than it says, or run on to the end of its budget; what
-it does is defined all the same.
+it does is defined all the same, unless it stores into that fence.i (`unfenced.py`).
 """
 
 from __future__ import annotations
