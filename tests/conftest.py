@@ -19,8 +19,8 @@ FOUND = {Phase.explicit, Phase.reuse, Phase.generate, Phase.target}
 settings.register_profile("innkeeper", deadline=None, print_blob=True)
 settings.register_profile("ci", settings.get_profile("innkeeper"), phases=FOUND)
 settings.load_profile("ci" if os.environ.get("CI") else "innkeeper")
-"""No deadline: two tests share two CPUs, and the first one compiles the engine's artifacts. A build server does
-not look for a smaller example than the one found: that may take longer than a test may."""
+"""No deadline: two tests share two CPUs, and the first one compiles the engine's artifacts. A build server
+does not look for a smaller example than the one found: that may take longer than a test may."""
 
 
 def _rank(path: Path) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs whose outcome the architecture leaves open: what they stored they execute, with no fence.i between."""
+"""Programs whose outcome the architecture leaves open: they execute what they stored without a fence.i."""
 
 from __future__ import annotations
 
