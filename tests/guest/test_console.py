@@ -108,9 +108,18 @@ def test_a_guest_that_does_not_start_can_be_left(terminals: list[Terminal]) -> N
     assert status == 0 and b"Kernel panic" in output
 
 
-def test_commands_from_a_pipe() -> None:
+@pytest.mark.parametrize(
+    "commands",
+    [
+        b"echo $((3 * 14))\nexit\n",
+        # The end comes while the command has the terminal, and before the shell takes it again.
+        b"sleep 1; echo $((3 * 14))\n",
+        b"cat; echo $((3 * 14))",
+    ],
+)
+def test_commands_from_a_pipe(commands: bytes) -> None:
     reader, writer = os.pipe()
-    os.write(writer, b"echo $((3 * 14))\nexit\n")
+    os.write(writer, commands)
     os.close(writer)
     out_reader, out_writer = os.pipe()
     output = bytearray()

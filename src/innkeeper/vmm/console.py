@@ -13,6 +13,8 @@ END_OF_PANIC = b"end Kernel panic"
 """Source: Linux, kernel/panic.c, panic(): the last line of a kernel that does not reboot."""
 END_OF_TRANSMISSION = b"\x04"
 """Ctrl-D, sent when standard input ends."""
+KILL_LINE = b"\x15"
+"""Ctrl-U."""
 
 
 class ConsoleInput:
@@ -29,6 +31,8 @@ class ConsoleInput:
         self._port, self._firmware, self._uart = port, firmware, uart
         self._interactive = interactive
         self._released = interactive
+        self.at_line_start = True
+        """Whether the last byte that was taken ended a line."""
 
     def release(self) -> None:
         """The guest reads now; the stream has to be resumed."""
@@ -45,6 +49,8 @@ class ConsoleInput:
         if not self._released:
             return 0
         taken = self._offer(data)
+        if taken:
+            self.at_line_start = data[taken - 1 : taken] in (b"\n", b"\r")
         return len(data) if self._interactive else taken
 
     def _offer(self, data: bytes) -> int:

@@ -6,12 +6,13 @@ from __future__ import annotations
 from innkeeper.host.terminal import is_terminal
 from innkeeper.host.terminal_escape import EscapeFilter
 from innkeeper.vmm import session as vm
-from innkeeper.vmm.console import END_OF_TRANSMISSION, ConsoleInput
+from innkeeper.vmm.console import END_OF_TRANSMISSION, KILL_LINE, ConsoleInput
 from innkeeper.vmm.streams import InputStream
 
 PATIENCE_NS = 10_000_000_000
 """How long input that is not typed waits for a guest that does not say that it is ready."""
-END_INTERVAL_NS = 1_000_000_000
+END_INTERVAL_NS = 250_000_000
+END_INTERVAL_MAX_NS = 1_000_000_000
 
 
 def connect_keyboard(session: vm.Session, input_fd: int) -> None:
@@ -24,10 +25,18 @@ def connect_keyboard(session: vm.Session, input_fd: int) -> None:
     )
 
     def type_end() -> None:
-        """Ctrl-D, and again each second: a shell that just then changes its terminal's mode misses it."""
         if not interactive:
-            target.receive(END_OF_TRANSMISSION)
-            machine.io.call_at(machine.clock.now_ns() + END_INTERVAL_NS, type_end)
+            target.receive((b"" if target.at_line_start else b"\n") + END_OF_TRANSMISSION)
+            type_end_again(END_INTERVAL_NS)
+
+    def type_end_again(interval_ns: int) -> None:
+        """A shell that takes the terminal over while Ctrl-D waits there finds a NUL in its line instead."""
+
+        def again() -> None:
+            target.receive(KILL_LINE + END_OF_TRANSMISSION)
+            type_end_again(min(2 * interval_ns, END_INTERVAL_MAX_NS))
+
+        machine.io.call_at(machine.clock.now_ns() + interval_ns, again)
 
     escape = EscapeFilter(lambda: machine.stop("the user has left"))
     stream = InputStream(
