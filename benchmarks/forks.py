@@ -4,9 +4,10 @@
     .venv/bin/python benchmarks/forks.py [COUNT]
 
 A hypervisor of its own is started in a temporary folder. One VM of the default image is asked for forks at
-once; the time is from that call to its answer, when all of them run. Then each runs a command, and when they
-have been idle for a while the proportional set size (PSS) of their processes is read: what they share is
-divided by those who share it.
+once, a while after it has booted: what its kernel puts off until then each fork would do for itself. The time
+is from that call to its answer, when all of them run. Then each runs a command, and when they have been idle for
+a while the proportional set size (PSS) of their processes is read: what they share is divided by those who share
+it.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ def main(count: int) -> None:
             origin = client.create("small", name="origin")
             vms.append(origin)
             origin.wait("ready")
+            time.sleep(SETTLE_S)
             origin.exec(["hostname"])  # its code is translated once, for all of them
             begin_s = time.monotonic()
             vms += origin.fork(count)

@@ -14,6 +14,17 @@ _ARGUMENTS_START, _ARGUMENTS_END = 45, 46
 """Fields 48 and 49 of /proc/PID/stat, counted behind the name of the program."""
 
 
+def fork_processes(count: int, pids: list[int]) -> int | None:
+    """`count` times fork(2), with as little between two of them as can be: gives None, and in a child its
+    number, from 0. Appends the pids to `pids` as the children come. OSError if one cannot be had."""
+    for number in range(count):
+        pid = os.fork()
+        if pid == 0:
+            return number
+        pids.append(pid)
+    return None
+
+
 def detach_network_sockets() -> None:
     """Let go of all sockets of IPv4 and IPv6, so that closing them here does nothing to the parent's.
 

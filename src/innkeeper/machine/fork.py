@@ -16,12 +16,13 @@ import signal
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from innkeeper.errors import ConfigError, GuestError, HostError, InnkeeperError
 from innkeeper.machine.machine import VirtMachine
 from innkeeper.machine.snapshot import AddFiles, SnapshotInfo, prepare, read_info, save
 
+T = TypeVar("T")
 _NICE = 5
 _RESULT_LIMIT_BYTES = 65536
 _KINDS: dict[str, type[InnkeeperError]] = {
@@ -29,33 +30,37 @@ _KINDS: dict[str, type[InnkeeperError]] = {
 }
 
 
-def fork(machine: VirtMachine) -> int:
-    """fork(2) of a machine at rest: gives the child's pid, and 0 in the child. HostError if it fails.
+def fork(machine: VirtMachine, count: int, pids: list[int]) -> int | None:
+    """`count` times fork(2) of a machine at rest: gives None, and in a child its number, from 0.
 
-    The child is a machine of its own when this returns: RAM is copy-on-write, translated code is shared, the
+    Appends the pids of the children to `pids`. HostError if one cannot be had; those before it are there.
+    They are made at once, because what this process writes between two of them is memory that they do not
+    share.
+
+    A child is a machine of its own when this returns: RAM is copy-on-write, translated code is shared, the
     I/O loop is new and looks at no descriptor. When the work of `at_rest` returns, `machine.run` goes on in
     the child too, unpaused; an exception of the work leaves `run` there. Of the process only the thread that
     called `run` is in the child. There the caller first closes and replaces what is shared with the parent:
     sockets, streams, files of disks. Guest time goes on; identity (MAC address, host name, random seed) is
     the same until the VMM tells the guest.
     """
-    return _fork(machine.fork)
+    return _frozen(lambda: machine.fork(count, pids))
 
 
-def _fork(do_fork: Callable[[], int]) -> int:
+def _frozen(do_fork: Callable[[], T]) -> T:
     """Without the garbage collector writing into each object, which would copy the heap for every child."""
+    here = os.getpid()
     gc.freeze()
     try:
         with warnings.catch_warnings():
             # Python warns of other threads; those that matter are at rest.
             warnings.simplefilter("ignore", DeprecationWarning)
-            pid = do_fork()
+            return do_fork()
     except OSError as error:
-        gc.unfreeze()
         raise HostError(f"the host does not fork the VM: {error.strerror}", "stop other VMs") from error
-    if pid:
-        gc.unfreeze()
-    return pid
+    finally:
+        if os.getpid() == here:
+            gc.unfreeze()
 
 
 class LiveSnapshot:
@@ -133,7 +138,7 @@ def save_live(
         raise ConfigError(f"{folder} exists already", "remove it, or choose another name")
     reader, writer = os.pipe()
     try:
-        pid = _fork(os.fork)
+        pid = _frozen(os.fork)
     except HostError:
         os.close(reader)
         os.close(writer)

@@ -8,7 +8,6 @@ it where they touch the console. Whoever ends the machine first decides the outc
 from __future__ import annotations
 
 import functools
-import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from typing import TypeVar
 from innkeeper.devices.syscon import PowerRequest
 from innkeeper.engines.engine import Engine, Exit, ExitReason, GuestRam
 from innkeeper.errors import ConfigError, InnkeeperError
+from innkeeper.host.forked import fork_processes
 from innkeeper.host.memory import GuestMemory
 from innkeeper.isa.riscv import state
 from innkeeper.machine.board import Board, Peripherals
@@ -290,19 +290,19 @@ class VirtMachine:
         """State was put in place from outside: the first `run` goes on with it instead of booting."""
         self._continues = True
 
-    def fork(self) -> int:
+    def fork(self, count: int, pids: list[int]) -> int | None:
         """See `innkeeper.machine.fork.fork`, which is what is to be called."""
         assert self._engine is not None
-        guard, pid = self._engine.before_fork(), -1
+        guard, number = self._engine.before_fork(), None
         try:
             with self._ending_lock:
-                pid = os.fork()
-                if pid == 0:
+                number = fork_processes(count, pids)
+                if number is not None:
                     self._rest.forked()
                     self.io.forked()
         finally:
-            guard.finish(is_child=pid == 0)
-        return pid
+            guard.finish(is_child=number is not None)
+        return number
 
     def _rested(self, work: Callable[[], T]) -> T:
         with self.lock:

@@ -92,21 +92,21 @@ class Copies:
             _require_same_shape(guest.config, config)
         begin_ns = guest.clock.now_ns()
 
-        def make() -> list[int]:
-            pids: list[int] = []
+        pids: list[int] = []
+
+        def make() -> None:
             for config in configs:
                 if config.root_overlay is not None:
                     guest.disks.freeze(Path(config.root_overlay))
-                pid = fork(guest.machine)
-                if pid == 0:
-                    self._children.clear()
-                    self._become(config)
-                    return []
-                self._children.add(pid)
-                pids.append(pid)
-            return pids
+            try:
+                number = fork(guest.machine, len(configs), pids)
+            finally:
+                self._children.update(pids)
+            if number is not None:
+                self._children.clear()
+                self._become(configs[number])
 
-        pids = guest.machine.at_rest(make)
+        guest.machine.at_rest(make)
         return {"pids": pids, "pause_ns": guest.clock.now_ns() - begin_ns}
 
     def reap(self) -> None:
