@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from innkeeper.codegen.llvm import host_description
+from innkeeper.codegen.toolchain import toolchain_description
 from innkeeper.engines.engine import Engine, GuestRam
 from innkeeper.engines.jit import JitEngine
 from innkeeper.engines.jit.artifact import source_digest
@@ -25,7 +25,7 @@ class CodeCache:
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="innkeeper-bench-", ignore_cleanup_errors=True)
-        self._engine_version = source_digest(host_description())
+        self._engine_version = source_digest(toolchain_description())
         self._number = 0
 
     def __enter__(self) -> CodeCache:

@@ -76,7 +76,7 @@ class ProfiledEngine(JitEngine):
         words[SAMPLE_COUNT], words[SAMPLE_CAPACITY] = 0, CAPACITY
         self._profile.user_s, self._profile.system_s = system_time_share()
         self._counted = self.statistics()
-        self._timers = ThreadTimers(self.native_address("take_sample"), self._block.address, INTERVAL_NS)
+        self._timers = ThreadTimers(self.native.address("take_sample"), self._block.address, INTERVAL_NS)
         self._watch = threading.Event()
         threading.Thread(target=self._cover, args=(self._timers, self._watch), daemon=True).start()
 

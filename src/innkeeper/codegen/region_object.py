@@ -29,7 +29,7 @@ def compile_region(
     shape = with_loop_entries(shape_of(page, entries, limit))
     if not shape.entries:
         return None
-    return read_region(compile_object(region_ir(shape), static=False, small=True), shape)
+    return read_region(compile_object(region_ir(shape), static=False), shape)
 
 
 def read_region(image: bytes, shape: Shape) -> RegionCode:

@@ -8,7 +8,6 @@ been flushed. What is read back is checked, so a damaged file is made again and 
 import errno
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,7 +54,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """
     with storing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=path.name[:40] + ".", suffix=".new", dir=path.parent)
+        from tempfile import mkstemp  # takes long to load
+
+        descriptor, temporary = mkstemp(prefix=path.name[:40] + ".", suffix=".new", dir=path.parent)
     try:
         with storing(path.parent), os.fdopen(descriptor, "wb") as stream:
             yield stream

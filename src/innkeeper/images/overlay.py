@@ -14,7 +14,6 @@ or as it was written since; nothing else can be lost or mixed up.
 
 import os
 import struct
-import tempfile
 import zlib
 from array import array
 from dataclasses import dataclass
@@ -201,6 +200,8 @@ class MemoryOverlay(ClusterDisk):
     """
 
     def __init__(self, base: BaseDisk, directory: Path | None = None) -> None:
+        import tempfile  # takes long to load
+
         try:
             with tempfile.TemporaryFile(dir=directory) as file:
                 fd = os.dup(file.fileno())

@@ -8,11 +8,11 @@ mapped its memory keeps it.
 """
 
 import os
-import shutil
 from contextlib import suppress
 from pathlib import Path
 
 from innkeeper.host.private import private_folder
+from innkeeper.host.tree import remove_tree
 from innkeeper.images.cache import cache_directory, storing
 
 LIMIT_BYTES = 2 << 30
@@ -48,7 +48,7 @@ def drop(folder: Path) -> None:
     aside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     with suppress(OSError):
         os.rename(folder, aside)
-    shutil.rmtree(aside, ignore_errors=True)
+    remove_tree(aside)
 
 
 def drop_all(image: str) -> None:

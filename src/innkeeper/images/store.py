@@ -9,7 +9,6 @@ folder that does not agree with it is built again.
 import hashlib
 import json
 import os
-import shutil
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from innkeeper.errors import ConfigError
 from innkeeper.guest_agent import agent_source_digest
+from innkeeper.host.tree import remove_tree
 from innkeeper.images.built import (
     DISK_FILE,
     INITRD_FILE,
@@ -197,6 +197,6 @@ def remove(name: str) -> None:
         (folder / _MANIFEST).unlink(missing_ok=True)
         drop_all(image.name)
         try:
-            shutil.rmtree(folder)
+            remove_tree(folder, ignore_errors=False)
         except FileNotFoundError:
             raise absent from None

@@ -11,7 +11,6 @@ import contextlib
 import gc
 import json
 import os
-import shutil
 import signal
 import warnings
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from innkeeper.errors import ConfigError, GuestError, HostError, InnkeeperError
+from innkeeper.host.tree import remove_tree
 from innkeeper.machine.machine import VirtMachine
 from innkeeper.machine.snapshot import AddFiles, SnapshotInfo, prepare, read_info, save
 
@@ -117,7 +117,7 @@ class LiveSnapshot:
 
     def _clean(self) -> None:
         part = self._folder.with_name(f".{self._folder.name}.{self.pid}.part")
-        shutil.rmtree(part, ignore_errors=True)
+        remove_tree(part)
 
 
 def save_live(

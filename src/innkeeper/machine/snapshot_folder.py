@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 
 from innkeeper.devices.saved import refuse, require
 from innkeeper.errors import ConfigError, HostError
+from innkeeper.host.tree import remove_tree
 
 FORMAT = "innkeeper-snapshot"
 VERSION = 1
@@ -67,10 +67,10 @@ def new_folder(folder: Path) -> Iterator[Path]:
         os.rename(part, folder)
         _sync_folder(folder.parent)
     except OSError as error:
-        shutil.rmtree(part, ignore_errors=True)
+        remove_tree(part)
         raise _cannot_write(folder, error) from error
     except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
+        remove_tree(part)
         raise
 
 
@@ -81,7 +81,7 @@ def remove_leftovers(folder: Path) -> None:
         if found is None or Path(f"/proc/{found['pid']}").exists():
             continue
         if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
+            remove_tree(path)
         else:
             path.unlink(missing_ok=True)
 

@@ -39,6 +39,7 @@ PORTS = (
     PortConfig("innkeeper.control"),
 )
 HOST_NAME = "innkeeper"
+FIRST_FRAMES_WAIT_NS = 60_000_000
 _LOG_BYTES = 16384
 
 
@@ -239,11 +240,17 @@ class CommandGuest:
             del self._log[:-_LOG_BYTES]
 
     def _cards(self) -> list[NetCard]:
-        """The network is made when the guest's first frame comes, unless the host may speak first."""
+        """The network is made a little after the guest's first frame, unless the host may speak first.
+
+        A guest that goes on from a snapshot announces its new address while its command is being started.
+        """
         network = self._parts.network
 
         def connect(card: NetCard, loop: IoLoop) -> NetBackend:
-            return NetPlug(functools.partial(card.connect, loop), now=network.is_needed_at_once)
+            def postpone(work: Callable[[], None]) -> None:
+                loop.call_at(loop.clock.now_ns() + FIRST_FRAMES_WAIT_NS, work)
+
+            return NetPlug(functools.partial(card.connect, loop), network.is_needed_at_once, postpone)
 
         return [
             NetCard(functools.partial(connect, card), card.mac, card.mtu_bytes) for card in network.cards()

@@ -4,10 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from innkeeper.devices.virtio.block import DiskBackend
 from innkeeper.devices.virtio.net_frame import Frame, GuestPort, NetBackend, Offloads
+
+HELD_MAX = 32
+"""Frames that wait at most, before the other end is made at once."""
 
 
 class DiskPlug:
@@ -67,11 +71,19 @@ class PluggedPort:
 class NetPlug:
     """The end of a network cable, which can be plugged in elsewhere, and watched. Satisfies `NetBackend`.
 
-    `connect` makes the other end: before the guest's first frame, or at once if `now`.
+    `connect` makes the other end: before the guest's first frame, or at once if `now`. With `postpone`, which
+    calls what it is given a little later, first frames wait until then: the other end takes time to make.
     """
 
-    def __init__(self, connect: Callable[[], NetBackend], now: bool) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], NetBackend],
+        now: bool,
+        postpone: Callable[[Callable[[], None]], object] | None = None,
+    ) -> None:
         self._connect = connect
+        self._postpone = postpone
+        self._held: list[Frame] = []
         self._backend = connect() if now else None
         self._device: GuestPort | None = None
         self._port: PluggedPort | None = None
@@ -92,7 +104,15 @@ class NetPlug:
         for watcher in self._watchers:
             for frame in frames:
                 watcher.frame(frame.data, to_guest=False)
-        self.connected().send(frames)
+        if self._backend is None and self._postpone is not None and len(self._held) < HELD_MAX:
+            if not self._held:
+                self._postpone(self._end_hold)
+            self._held += [replace(frame, data=bytes(frame.data)) for frame in frames]
+        else:
+            self.connected().send(frames)
+
+    def _end_hold(self) -> None:
+        self.connected()
 
     def receive_ready(self) -> None:
         if self._backend is not None:
@@ -104,12 +124,16 @@ class NetPlug:
             self._backend = self._connect()
             if self._port is not None:
                 self._backend.attach(self._port)
+            held, self._held = self._held, []
+            if held:
+                self._backend.send(held)
         return self._backend
 
     def plug_into(self, connect: Callable[[], NetBackend], now: bool) -> None:
         """From now on the guest's frames go there. The former one is closed by who made it."""
         self._connect = connect
         self._backend = connect() if now else None
+        self._held.clear()
         self._watchers.clear()
         if self._device is not None:
             self._port = PluggedPort(self._device)

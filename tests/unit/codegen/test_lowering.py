@@ -12,15 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from innkeeper.codegen import layout as at
-from innkeeper.codegen.llvm import LoadedObject, compile_object
 from innkeeper.codegen.lower import Emitter
 from innkeeper.codegen.lower_float import DYNAMIC, FLOAT_OPS
 from innkeeper.engines.jit.engine import ensure_artifacts
 from innkeeper.engines.jit.tables import Operation, operations
-from innkeeper.host.executable import callable_at
 from innkeeper.ir.evaluate import EVALUATE
 from innkeeper.ir.value import Bits, Expr
 from innkeeper.isa.riscv.definition import INSTRUCTIONS
+from tests.unit.codegen.linked import linked
 
 ONE_OPERAND = ("clz", "ctz", "popcount", "bswap")
 WIDTHS = (32, 64)
@@ -51,11 +50,8 @@ def cases() -> list[tuple[str, str, int, int]]:
 
 @pytest.fixture(scope="module")
 def lowered() -> Iterator[dict[str, Callable[..., int]]]:
-    names = [name for name, *_ in cases()]
-    ir = "\n".join(text_of(*case) for case in cases())
-    linked = LoadedObject(compile_object(ir, static=False), "lowered", names, {})
-    yield {name: callable_at(linked.address(name), 2, releases_gil=False) for name in names}
-    linked.close()
+    with linked("\n".join(text_of(*case) for case in cases()), 2) as functions:
+        yield functions
 
 
 ENDS = [0, 1, 2, 31, 32, 63, 64, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, (1 << 63) - 1, 1 << 63, (1 << 64) - 1]

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from innkeeper.codegen.llvm import LoadedObject, compile_object
 from innkeeper.codegen.native import SubsetError, compile_functions
-from innkeeper.host.executable import DataArea, callable_at
+from innkeeper.host.executable import DataArea
 from innkeeper.ir.native import M64
+from tests.unit.codegen.linked import linked
 from tests.unit.codegen.subset_functions import CALLED, TESTED
 
 WORDS = st.one_of(
@@ -32,9 +32,8 @@ Compiled = Callable[..., int]
 def compiled() -> Iterator[dict[str, Compiled]]:
     names = [function.__name__ for function in TESTED]
     ir = compile_functions([*TESTED, *CALLED], {}, names) + ATTRIBUTES
-    linked = LoadedObject(compile_object(ir, static=False), "subset", names, {})
-    yield {name: callable_at(linked.address(name), 4, releases_gil=False) for name in names}
-    linked.close()
+    with linked(ir, 4) as functions:
+        yield functions
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -142,7 +141,9 @@ def _keep(path: Path, artifact: Artifact) -> None:
 def save(path: Path, artifact: Artifact) -> None:
     """Write it in one step; a reader never sees half of it. OSError where the cache cannot be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fd, name = tempfile.mkstemp(dir=path.parent, prefix=_TEMPORARY)
+    from tempfile import mkstemp  # takes long to load
+
+    fd, name = mkstemp(dir=path.parent, prefix=_TEMPORARY)
     try:
         with os.fdopen(fd, "wb") as file:
             file.write(artifact.to_bytes())

@@ -10,11 +10,13 @@ import importlib
 
 from innkeeper.codegen import layout as at
 from innkeeper.codegen.glue import glue_ir
+from innkeeper.codegen.link import link
 from innkeeper.codegen.llvm import compile_object
 from innkeeper.codegen.native import compile_functions
 from innkeeper.codegen.stencil import Stencil, read_stencils
 from innkeeper.engines.jit.artifact import Artifact
 from innkeeper.engines.jit.exports import CALLED_FROM_PYTHON, Progress
+from innkeeper.engines.jit.native_runtime import stored
 from innkeeper.engines.jit.tables import (
     DecodingTables,
     Operation,
@@ -54,7 +56,7 @@ def build(progress: Progress) -> Artifact:
     progress(1, 4, "compiling stencils")
     stencils, constants = _stencils(all_operations, table)
     progress(2, 4, "compiling the runtime")
-    runtime = compile_object(runtime_ir(table), static=False)
+    runtime = stored(link(compile_object(runtime_ir(table), static=False)))
     progress(3, 4, "making tables")
     numbers = {s.name: i for i, s in enumerate(stencils)}
     code, facts, relocations = stencil_arrays(stencils)
@@ -62,11 +64,12 @@ def build(progress: Progress) -> Artifact:
     artifact = Artifact(
         names={
             "table": table,
+            **runtime.names,
             "glue": [str(numbers[n]) for n in at.GLUE_NAMES],
             "stubs": [str(numbers[f"stub_{n}"]) for n in at.STUB_NAMES],
         },
         blobs={
-            "runtime": runtime,
+            **runtime.blobs,
             "constants": constants,
             "code": code,
             "facts": facts.tobytes(),

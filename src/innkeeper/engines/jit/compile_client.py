@@ -12,13 +12,9 @@ import json
 import os
 import socket
 import stat
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import BinaryIO, cast
-
-from filelock import FileLock, Timeout
 
 from innkeeper.codegen.region_code import LIMIT_BYTES, RegionCode
 from innkeeper.engines.jit.optimizer import Wanted
@@ -40,7 +36,9 @@ def runtime_folder() -> Path:
     if os.path.isabs(base):  # the XDG specification: others are to be ignored
         folder = Path(base) / "innkeeper"
     else:
-        folder = Path(tempfile.gettempdir()) / f"innkeeper-{os.getuid()}"
+        from tempfile import gettempdir
+
+        folder = Path(gettempdir()) / f"innkeeper-{os.getuid()}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
@@ -82,7 +80,7 @@ class CompileClient:
             body = stream.read(size) if size <= LIMIT_BYTES else b""
             if len(body) == size:
                 return RegionCode.from_bytes(body)
-        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError, Timeout):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             pass
         self.close()
         return None
@@ -91,6 +89,8 @@ class CompileClient:
         path = runtime_folder() / f"compile-{self.version}.sock"
         connection = _try(path)
         if connection is None:
+            from filelock import FileLock  # takes long to load, and most find the worker
+
             with FileLock(path.with_suffix(".lock"), timeout=CONNECT_TIMEOUT_S):
                 connection = _try(path)
                 if connection is None:
@@ -148,6 +148,8 @@ def _try(path: Path) -> socket.socket | None:
 
 def _start(path: Path, cache_folder: Path, version: str) -> None:
     """Start a worker that outlives this process, and wait until it listens or has ended."""
+    import subprocess  # takes long to load
+
     reader, writer = os.pipe()
     arguments = (str(path), str(cache_folder), version, str(writer))
     try:

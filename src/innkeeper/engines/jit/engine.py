@@ -3,21 +3,23 @@
 
 from __future__ import annotations
 
-import platform
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from innkeeper.codegen import layout as at
-from innkeeper.codegen.llvm import LoadedObject, host_description, host_has
+from innkeeper.codegen.toolchain import toolchain_description
 from innkeeper.engines.engine import GuestRam
 from innkeeper.engines.jit import artifact as store
 from innkeeper.engines.jit.artifact import Artifact
-from innkeeper.engines.jit.exports import CALLED_FROM_PYTHON, Progress
+from innkeeper.engines.jit.exports import Progress
+from innkeeper.engines.jit.native_runtime import NativeRuntime
 from innkeeper.engines.jit.vcpu import JitVcpu
 from innkeeper.errors import ConfigError, HostError
-from innkeeper.host.executable import CodeArea, DataArea, callable_at, symbol_address
+from innkeeper.host.cpu import cpu_has
+from innkeeper.host.executable import CodeArea, DataArea, callable_at
 from innkeeper.spec.riscv import PAGE_BYTES
 
 if TYPE_CHECKING:
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from innkeeper.engines.jit.forking import ForkGuard, LaterOptimizer
     from innkeeper.engines.jit.optimizer import Compile, Optimizer
 
-_LIBRARY = ("clock_gettime", "sched_yield", "memcpy", "memset", "memmove")
 _TABLES = {
     at.RELOCATIONS: "relocations", at.OPERATIONS: "operations", at.ENTRIES: "entries", at.FIELDS: "fields",
     at.BUCKETS: "buckets", at.CANDIDATES: "candidates", at.NARROW: "narrow", at.STENCILS: "facts",
@@ -35,9 +36,10 @@ _TABLES = {
 
 def unsupported_reason() -> str:
     """Why this host cannot have the jit engine, or nothing."""
-    if platform.machine() not in ("x86_64", "AMD64"):
-        return f"the jit engine makes code for x86-64 hosts, and this is {platform.machine()}"
-    missing = [f for f in ("sse4.1", "fma", "popcnt", "cx16") if not host_has(f)]
+    machine = os.uname().machine
+    if machine != "x86_64":
+        return f"the jit engine makes code for x86-64 hosts, and this is {machine}"
+    missing = [f for f in ("sse4_1", "fma", "popcnt", "cx16") if not cpu_has(f)]
     return f"the host CPU lacks {', '.join(missing)}" if missing else ""
 
 
@@ -80,7 +82,7 @@ def artifacts_built() -> bool:
 
 
 def _artifact_path(folder: Path) -> Path:
-    return folder / f"{store.source_digest(host_description())}.artifact"
+    return folder / f"{store.source_digest(toolchain_description())}.artifact"
 
 
 @dataclass(frozen=True)
@@ -121,9 +123,7 @@ class JitEngine:
         self._sizes = sizes
         self._artifact = ensure_artifacts(progress)
         table = self._artifact.names["table"]
-        imports = {name: symbol_address(name) for name in _LIBRARY}
-        exports = sorted({*table, *CALLED_FROM_PYTHON})
-        self._runtime = LoadedObject(self._artifact.blobs["runtime"], "innkeeper", exports, imports)
+        self.native = NativeRuntime(self._artifact)
         self.code = CodeArea(sizes.code_bytes)
         self._areas: list[DataArea] = []
         self._shared = self._area(at.SHARED_WORDS * 8)
@@ -138,11 +138,7 @@ class JitEngine:
 
     def function(self, name: str, parameters: int, *, releases_gil: bool = False) -> Callable[..., int]:
         """A native function, callable from Python with words."""
-        return callable_at(self._runtime.address(name), parameters, releases_gil=releases_gil)
-
-    def native_address(self, name: str) -> int:
-        """Where a native function of `CALLED_FROM_PYTHON` or of the function table is."""
-        return self._runtime.address(name)
+        return callable_at(self.native.address(name), parameters, releases_gil=releases_gil)
 
     def start_sampling(self) -> memoryview:
         """Note from now on where slices end: SAMPLE_ENTRIES addresses of RAM, the oldest overwritten."""
@@ -190,11 +186,6 @@ class JitEngine:
         """A block of words like a hart's, for native functions that no hart calls."""
         return self._observer.address
 
-    @property
-    def native_object(self) -> bytes:
-        """The object file that holds the native functions."""
-        return self._artifact.blobs["runtime"]
-
     def _area(self, size_bytes: int, *, low: bool = False) -> DataArea:
         area = DataArea((size_bytes + 4095) & ~4095, low=low)
         self._areas.append(area)
@@ -210,7 +201,7 @@ class JitEngine:
         for index, name in _TABLES.items():
             e[index] = self._copy(blobs[name])
         e[at.CONSTANT_BYTES] = self._copy(blobs["constants"], low=True)
-        addresses = b"".join(self._runtime.address(n).to_bytes(8, "little") for n in table)
+        addresses = b"".join(self.native.address(n).to_bytes(8, "little") for n in table)
         e[at.FUNCTION_TABLE] = self._copy(addresses, low=True)
         sites = self._area(self._sizes.site_bytes, low=True)
         e[at.DATA_FIRST] = e[at.DATA_NEXT_FREE] = sites.address
@@ -293,7 +284,7 @@ class JitEngine:
         if self.optimizer is not None:
             self.optimizer.stop()
             self.optimizer = None
-        self._runtime.close()
+        self.native.close()
         self.code.close()
         for area in self._areas:
             area.close()

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import tempfile
 from pathlib import Path
 
 from innkeeper.codegen.region_code import LIMIT_BYTES, RegionCode
@@ -75,7 +74,9 @@ class RegionCache:
         with contextlib.suppress(OSError):
             private_folder(self._folder)
             private_folder(path.parent)
-            fd, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+            from tempfile import mkstemp  # takes long to load
+
+            fd, name = mkstemp(dir=path.parent, prefix=".new-")
             try:
                 with os.fdopen(fd, "wb") as file:
                     file.write(hashlib.sha256(self._key(page) + body).digest() + body)

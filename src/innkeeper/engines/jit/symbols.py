@@ -3,11 +3,7 @@
 
 from __future__ import annotations
 
-import io
 from bisect import bisect_right
-
-from elftools.elf.elffile import ELFFile
-from elftools.elf.sections import SymbolTableSection
 
 from innkeeper.engines.jit.build import load_native_functions
 from innkeeper.engines.jit.engine import JitEngine
@@ -24,7 +20,6 @@ _PARTS = {
 }  # fmt: skip
 """What a module of native functions is for; the rest is `DISPATCH`."""
 DISPATCH = "dispatch"
-_AT_FUNCTION = "run_hart"
 
 
 class EngineSymbols:
@@ -34,9 +29,8 @@ class EngineSymbols:
         self._engine = engine
         self._code = range(engine.code.address, engine.code.address + engine.code.size_bytes)
         load_native_functions()
-        functions = _functions(engine.native_object)
-        base = engine.native_address(_AT_FUNCTION) - functions[_AT_FUNCTION][0]
-        spans = sorted((base + offset, size, name) for name, (offset, size) in functions.items())
+        native = engine.native
+        spans = sorted((native.address(name), size, name) for name, (_, size) in native.functions.items())
         self._starts = [start for start, _, _ in spans]
         self._spans = spans
 
@@ -62,14 +56,3 @@ class EngineSymbols:
             return None
         start, size, name = self._spans[index]
         return name if address < start + size else None
-
-
-def _functions(image: bytes) -> dict[str, tuple[int, int]]:
-    """Offset and size of each function in the text of an object file."""
-    found = {}
-    for section in ELFFile(io.BytesIO(image)).iter_sections():
-        if isinstance(section, SymbolTableSection):
-            for symbol in section.iter_symbols():
-                if symbol["st_info"]["type"] == "STT_FUNC":
-                    found[symbol.name] = (symbol["st_value"], symbol["st_size"])
-    return found
