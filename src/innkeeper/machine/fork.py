@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from innkeeper.errors import ConfigError, GuestError, HostError, InnkeeperError
+from innkeeper.host.forked import release_free_memory
 from innkeeper.host.tree import remove_tree
 from innkeeper.machine.machine import VirtMachine
 from innkeeper.machine.snapshot import AddFiles, SnapshotInfo, prepare, read_info, save
@@ -44,6 +45,7 @@ def fork(machine: VirtMachine, count: int, pids: list[int]) -> int | None:
     sockets, streams, files of disks. Guest time goes on; identity (MAC address, host name, random seed) is
     the same until the VMM tells the guest.
     """
+    release_free_memory()
     return _frozen(lambda: machine.fork(count, pids))
 
 
