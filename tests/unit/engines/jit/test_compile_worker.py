@@ -30,6 +30,7 @@ VERSION = "v1"
 LOOP = "loop: addi x5, x5, 3; addi x6, x6, 1; jal x0, loop"
 PAGE = assemble(LOOP).ljust(4096, b"\0")
 JOIN_TIMEOUT_S = 60
+KILLS, KILL_WITHIN_S = 100, 0.1
 
 
 def kill(pid: int) -> None:
@@ -125,6 +126,36 @@ def test_a_worker_that_is_killed_costs_one_region(workers: Workers) -> None:
     pid = unanswered(workers, client, 4, kill)
     assert client.compile(PAGE, (0,), Wanted.ANY)
     assert workers.pid() not in (pid, None)
+
+
+def test_workers_killed_at_any_moment(workers: Workers, rng: random.Random) -> None:
+    """A region is right or there is none, whoever asks goes on, and nothing in the cache is damaged."""
+    pages = [assemble(LOOP.replace("3", str(n))).ljust(4096, b"\0") for n in range(1, KILLS + 1)]
+    expected = [compile_region(page, (0,)) for page in pages]
+    answers: list[RegionCode | None] = []
+    killed = 0
+
+    def ask(client: CompileClient, page: bytes) -> None:
+        answers.append(client.compile(page, (0,), Wanted.ANY))
+
+    for page in pages:
+        client = workers.client()
+        thread = threading.Thread(target=ask, args=(client, page))
+        thread.start()
+        while workers.pid() is None and thread.is_alive():
+            thread.join(0.01)
+        thread.join(rng.random() * KILL_WITHIN_S)
+        killed += workers.kill()
+        thread.join(JOIN_TIMEOUT_S)
+        assert not thread.is_alive()
+        client.close()
+    assert len(answers) == KILLS and all(a in (None, e) for a, e in zip(answers, expected, strict=True))
+    assert killed > KILLS // 2
+    print(f"{killed} workers were killed, {KILLS - answers.count(None)} had answered")
+    cache = RegionCache(workers.cache, VERSION)
+    assert all(cache.load(page) in (None, region) for page, region in zip(pages, expected, strict=True))
+    client = workers.client()
+    assert [client.compile(page, (0,), Wanted.ANY) for page in pages] == expected
 
 
 def test_giving_up_ends_a_request_and_all_others(workers: Workers) -> None:
