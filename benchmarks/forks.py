@@ -5,9 +5,9 @@
 
 A hypervisor of its own is started in a temporary folder. One VM of the default image is asked for forks at
 once, a while after it has booted: what its kernel puts off until then each fork would do for itself. The time
-is from that call to its answer, when all of them run. Then each runs a command, and when they have been idle for
-a while the proportional set size (PSS) of their processes is read: what they share is divided by those who share
-it.
+is from that call to its answer, when all of them run. Then each runs a command, and when they have been idle
+for a while the proportional set size (PSS) of their processes is read: what they share is divided by those
+who share it.
 """
 
 from __future__ import annotations

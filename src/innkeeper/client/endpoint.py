@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import socket
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +23,9 @@ from innkeeper.host.private import is_private, private_folder
 
 START_TIMEOUT_S = 30.0
 ANSWER_TIMEOUT_S = 10.0
-_PROBE = b"GET /v1/info HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+_POLL_S = 0.02
+_REQUEST = b"%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+_ANSWER_LIMIT_BYTES = 1 << 16
 LOG_LIMIT_BYTES = 1 << 20
 HYPERVISOR_COMMAND = (sys.executable, "-m", "innkeeper.hypervisor")
 
@@ -83,10 +87,14 @@ def endpoint_of(
 def ensure_running(places: Places, command: Sequence[str] = HYPERVISOR_COMMAND) -> None:
     """Start the user's hypervisor unless it answers. HostError, with what it said, if it cannot be started.
 
-    Several processes may do so at once: of theirs one stays, and all of them are served by it.
+    Several processes may do so at once: of theirs one stays, and all of them are served by it. One of an
+    older version is replaced, and its VMs go on; a newer one serves older clients.
     """
-    if _answers(places.socket):
+    version = _running_version(places.socket)
+    if version is not None and not is_older(version, _own_version()):
         return
+    if version is not None:
+        _end(places.socket, version)
     try:
         private_folder(places.state)
         log = os.open(places.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -112,7 +120,7 @@ def ensure_running(places: Places, command: Sequence[str] = HYPERVISOR_COMMAND) 
         os.close(reading)
         if writing >= 0:
             os.close(writing)
-    if said != "ready" and not _answers(places.socket):
+    if said != "ready" and _running_version(places.socket) is None:
         raise HostError(f"the hypervisor did not start: {said or 'it ended'}", f"see {places.log}")
 
 
@@ -122,13 +130,54 @@ def _first_words(descriptor: int) -> str:
     return os.read(descriptor, 4096).decode("utf-8", "replace").strip() if readable else "it takes too long"
 
 
-def _answers(path: Path) -> bool:
-    """Whether a hypervisor answers there; one about to end does not. HostError if others can write."""
+def _own_version() -> str:
+    from innkeeper import __version__
+
+    return __version__
+
+
+def is_older(version: str, than: str) -> bool:
+    """Whether one version comes before another; no, where one of them is not made of numbers."""
+    try:
+        one, other = ([int(part) for part in each.split(".")] for each in (version, than))
+    except ValueError:
+        return False
+    return one < other
+
+
+def _running_version(path: Path) -> str | None:
+    """The version of the hypervisor that answers there, None if none does; one about to end does not.
+
+    HostError if others can write there.
+    """
+    answer = _ask(path, b"GET /v1/info")
+    if not answer:
+        return None
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        return str(json.loads(answer.partition(b"\r\n\r\n")[2])["version"])
+    return ""
+
+
+def _end(path: Path, version: str) -> None:
+    """End the hypervisor there; its VMs run on, and the next one adopts them."""
+    _ask(path, b"POST /v1/stop")
+    deadline_s = time.monotonic() + START_TIMEOUT_S
+    while _running_version(path) is not None:
+        if time.monotonic() > deadline_s:
+            raise HostError(f"the hypervisor of version {version} does not end", "inn hypervisor stop")
+        time.sleep(_POLL_S)
+
+
+def _ask(path: Path, request: bytes) -> bytes:
+    """What is answered to a request; empty if nobody does. HostError if others can write there."""
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
         if not is_private(path.parent.stat()):
             raise HostError(f"others can write to {path.parent}", f"chmod 700 {path.parent}")
         probe.settimeout(ANSWER_TIMEOUT_S)
         probe.connect(str(path))
-        probe.sendall(_PROBE)
-        return bool(probe.recv(1))
-    return False
+        probe.sendall(_REQUEST % request)
+        answer = b""
+        while len(answer) < _ANSWER_LIMIT_BYTES and (piece := probe.recv(4096)):
+            answer += piece
+        return answer
+    return b""

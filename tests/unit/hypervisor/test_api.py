@@ -252,6 +252,19 @@ def test_a_killed_hypervisor_is_started_again_and_adopts() -> None:
         again.stop_hypervisor()
 
 
+def test_a_hypervisor_of_an_older_version_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    with temporary_places() as places:
+        client = start(places)
+        vm = client.create(name="a")
+        pid = client.info().pid
+        for version, is_replaced in (("0.0.9", False), ("9.0.0", True), ("9.0.0+local", False)):
+            monkeypatch.setattr("innkeeper.__version__", version)
+            pid, before = start(places).info().pid, pid
+            assert (pid != before) == is_replaced, version
+        assert client.vm("a").wait("ready").pid == vm.info.pid
+        client.stop_hypervisor()
+
+
 def test_the_last_word_of_a_short_command_is_not_lost(client: Client) -> None:
     """The VMM closes behind the exit status while standard input may still be on its way."""
     vm = client.create(name="a")
