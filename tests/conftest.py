@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 from hypothesis import Phase, settings
 
+# Registers all definitions: what lists them when it is imported gets all of them, whichever test comes first.
+import innkeeper.isa.riscv.instructions  # noqa: F401
+
 TESTS = Path(__file__).parent
 ORDER = ("test_tiny.py", "style", "unit", "differential", "guest", "performance")
 """What fails fast and is cheap comes first; a broken engine should not first cost a boot."""
