@@ -107,19 +107,16 @@ def test_forks_go_on_each_by_itself(bare: BareMachine) -> None:
     machine = bare.machine
     pipes = [os.pipe() for _ in range(FORKS)]
 
-    def make() -> list[int]:
-        pids = []
-        for number, (_, writer) in enumerate(pipes):
-            pid = fork(machine)
-            if pid == 0:
-                bare.forked()
-                threading.Thread(target=child_main, args=(bare, number, writer), daemon=True).start()
-                return []
-            pids.append(pid)
-        return pids
+    pids: list[int] = []
+
+    def make() -> None:
+        number = fork(machine, FORKS, pids)
+        if number is not None:
+            bare.forked()
+            threading.Thread(target=child_main, args=(bare, number, pipes[number][1]), daemon=True).start()
 
     bare.type(f"{COMPUTE}; echo all''done")
-    pids = machine.at_rest(make)
+    machine.at_rest(make)
     bare.expect(b"alldone")
     for number, (reader, writer) in enumerate(pipes):
         os.close(writer)
