@@ -81,7 +81,17 @@ class UserOracle:
         self._folder.cleanup()
 
     def run(self, cases: Sequence[Case]) -> list[Outcome]:
-        """Run each case by itself, all in one QEMU process. RuntimeError if QEMU itself dies."""
+        """Run each case by itself, all in one QEMU process. RuntimeError if QEMU itself dies, twice.
+
+        Beside much other work it has been seen to end by SIGTRAP, at cases that do no such thing.
+        """
+        try:
+            return self._run(cases)
+        except RuntimeError as error:
+            print(f"trying again: {error}")
+            return self._run(cases)
+
+    def _run(self, cases: Sequence[Case]) -> list[Outcome]:
         completed = subprocess.run(
             [self._qemu, "-cpu", qemu_cpu(privileged=False), self._runner],
             input=b"".join(map(encode_case, cases)),
